@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from asyncio import CancelledError
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Literal, ParamSpec, Protocol, TypeVar
 
+from katax_cli.core.interrupts import doubt_of
 from katax_cli.core.resilience.deadline import Deadline
-from katax_cli.engines.awaited.calls import call
-from katax_cli.errors import ConfigError, KataxError, OutcomeUnknown
-from katax_cli.services.calls.guard import Guard, Safety, Sent
+from katax_cli.core.text.duration import Duration
+from katax_cli.engines.awaited.calls import call, tell
+from katax_cli.errors import ConfigError, DeadlineExceeded, KataxError
 
 P = ParamSpec("P")
 T = TypeVar("T")
-_WRITES = (Safety.WRITE, Safety.IDEMPOTENT)
 
 
 class Ends(Protocol):
@@ -31,6 +30,34 @@ class Turn(asyncio.Lock):
     """
 
     _task: asyncio.Task[Any] | None = None
+
+    def __init__(self, connection: str) -> None:
+        super().__init__()
+        self._connection = connection
+
+    async def call(self, home: OwnLoop, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """What `fn` returns once its turn has come, for which a `timeout` of it counts too."""
+        timeout: Any = kwargs.get("timeout")
+        if timeout is None:
+            await self.acquire()
+        else:
+            kwargs["timeout"] = await self._acquired_within(timeout)
+        try:
+            return await home.call(fn, *args, **kwargs)
+        finally:
+            self.release()
+
+    async def _acquired_within(self, timeout: Duration) -> float:
+        """Waits for the turn; the seconds that are left then. Raises DeadlineExceeded."""
+        deadline = Deadline(timeout)
+        try:
+            async with asyncio.timeout(deadline.within(None)):
+                await self.acquire()
+        except TimeoutError:
+            doing = "waiting for another task's statement"
+            raise DeadlineExceeded(self._connection, doing=doing, seconds=deadline.seconds or 0.0) from None
+        # Errors name these seconds: those that were given, where no other task had the turn.
+        return round(deadline.remaining(), 3)
 
     async def acquire(self) -> Literal[True]:
         task = asyncio.current_task()
@@ -80,6 +107,17 @@ class OwnLoop:
             self._loop = loop
         return loop
 
+    def told(self, listener: Callable[..., object]) -> Callable[..., object]:
+        """The listener, called on the event loop also by the threads that keep pools and probe servers."""
+
+        def tell_it(*facts: object) -> object:
+            if asyncio._get_running_loop() is self._loop:
+                return listener(*facts)
+            tell(self.loop, partial(listener, *facts))
+            return None
+
+        return tell_it
+
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
         """The event loop that owns the connections."""
@@ -94,52 +132,3 @@ async def _told_of_doubt(coroutine: Coroutine[Any, Any, T]) -> T:
         if (doubt := doubt_of(cancelled)) is not None:
             raise doubt from cancelled
         raise
-
-
-class AwaitedGuard(Guard):
-    """Notes on a cancellation that a write was sent before it, unless the server refused that write.
-
-    The cancellation itself goes on: what handles an OutcomeUnknown inside would otherwise swallow it.
-    `OwnLoop.call` turns it into one.
-    """
-
-    def call(
-        self, attempt: Callable[[Sent], T], *, deadline: Deadline, safety: Safety, doing: str = "query"
-    ) -> T:
-        if safety not in _WRITES and safety is not Safety.WHOLE:
-            return super().call(attempt, deadline=deadline, safety=safety, doing=doing)
-        latest = Sent()
-
-        def noted(sent: Sent) -> T:
-            nonlocal latest
-            latest = sent
-            return attempt(sent)
-
-        try:
-            return super().call(noted, deadline=deadline, safety=safety, doing=doing)
-        except CancelledError as cancelled:
-            if latest.doubt or latest.sent:
-                note_doubt(cancelled, self.connection, doing)
-            raise
-
-    @contextmanager
-    def translating(self, *, deadline: Deadline, safety: Safety, doing: str = "query") -> Iterator[None]:
-        try:
-            with super().translating(deadline=deadline, safety=safety, doing=doing):
-                yield
-        except CancelledError as cancelled:
-            if safety in _WRITES:
-                note_doubt(cancelled, self.connection, doing)
-            raise
-
-
-def note_doubt(cancelled: CancelledError, connection: str, doing: str) -> None:
-    """Notes that something was sent that the server has not refused."""
-    if not getattr(cancelled, "undone", False):
-        error = OutcomeUnknown(connection, f"the task was cancelled after its {doing} was sent")
-        cancelled.doubt = error  # type: ignore[attr-defined]
-
-
-def doubt_of(cancelled: CancelledError) -> OutcomeUnknown | None:
-    """The error that the cancellation is to its caller; None when nothing can have been applied."""
-    return getattr(cancelled, "doubt", None)

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
 from katax_cli.aio.own_loop import OwnLoop
+from katax_cli.core.text.duration import Duration
 
 P = ParamSpec("P")
 S = TypeVar("S")
@@ -69,14 +70,24 @@ class AsyncBatches(Generic[B, T]):
     iterator is closed.
     """
 
-    def __init__(self, stream: AbstractContextManager[B], on: AsyncProxy[Any]) -> None:
-        self._stream = stream
+    def __init__(
+        self,
+        stream: Callable[..., AbstractContextManager[B]],
+        on: AsyncProxy[Any],
+        timeout: Duration | None,
+    ) -> None:
+        self._opens = stream
         self._on = on
+        self._timeout = timeout
         self._batches: B | None = None
 
     async def __aenter__(self) -> Self:
-        self._batches = await self._on._call(self._stream.__enter__)
+        self._batches = await self._on._call(self._opened, timeout=self._timeout)
         return self
+
+    def _opened(self, *, timeout: Duration | None) -> B:
+        self._stream = self._opens(timeout=timeout)
+        return self._stream.__enter__()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

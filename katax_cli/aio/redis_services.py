@@ -9,6 +9,7 @@ from typing import Self
 
 from katax_cli.aio.clients import AsyncRedisDatabase
 from katax_cli.aio.proxy import AsyncProxy, awaited
+from katax_cli.core.callables import plain
 from katax_cli.core.text.duration import Duration
 from katax_cli.engines.awaited.calls import tell
 from katax_cli.errors import LockLost
@@ -106,7 +107,7 @@ class AsyncLock(AsyncProxy[Lock]):
 
     @property
     def token(self) -> int:
-        """The fencing token, higher than any before; 0 while it is not held."""
+        """The fencing token of the last acquisition, higher than any before; 0 until then."""
         return self._wrapped.token
 
     @property
@@ -120,6 +121,7 @@ class AsyncLock(AsyncProxy[Lock]):
 
     def on_lost(self, listener: Callable[[LockLost], object]) -> None:
         """Calls `listener(error)` on the event loop when the lock is lost; such as the `cancel` of a task."""
+        plain(listener, "on_lost()")
         loop = self._home.enter()
         self._wrapped.on_lost(lambda error: tell(loop, partial(listener, error)))
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from katax_cli.aio.own_loop import AwaitedGuard, Ends, OwnLoop
+from katax_cli.aio.own_loop import Ends, OwnLoop
 from katax_cli.core.resilience.shutdown import Step
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.text.duration import Duration
@@ -31,7 +31,6 @@ class AwaitedRuntime(Runtime):
     """Databases whose calls are made for tasks."""
 
     engines = AWAITED
-    guard_class = AwaitedGuard
 
     def _make(self, settings: ConnectionSettings) -> Database:
         database = super()._make(settings)

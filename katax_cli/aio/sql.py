@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, overload
 
 from katax_cli.aio.database import AsyncDatabase
-from katax_cli.aio.own_loop import OwnLoop, note_doubt
+from katax_cli.aio.own_loop import OwnLoop
 from katax_cli.aio.proxy import awaited
 from katax_cli.aio.statements import (
     AsyncCopy,
@@ -20,6 +20,7 @@ from katax_cli.aio.statements import (
     SharedConnection,
     taken,
 )
+from katax_cli.core.interrupts import note_doubt
 from katax_cli.core.sql import AnySql
 from katax_cli.core.text.duration import Duration
 from katax_cli.engines.awaited.calls import wait_for
@@ -175,8 +176,7 @@ class AsyncSqlDatabase(AsyncDatabase[SqlDatabase], AsyncQueries[SqlDatabase]):
         text: Text = False,
     ) -> AsyncStream:
         """Rows in batches: `async with db.stream(sql) as rows:` and `async for batch in rows:`."""
-        made = self._wrapped.stream(sql, params, timeout=timeout, idle=idle, text=text)
-        return AsyncStream(made, self)
+        return AsyncStream(partial(self._wrapped.stream, sql, params, idle=idle, text=text), self, timeout)
 
     async def copy_in(
         self,
@@ -221,8 +221,7 @@ class AsyncSqlDatabase(AsyncDatabase[SqlDatabase], AsyncQueries[SqlDatabase]):
         idle: Duration | None = None,
     ) -> AsyncCopy:
         """The rows of a query as bytes: `async with db.copy_out(sql) as pieces:` and `async for piece in pieces:`."""
-        made = self._wrapped.copy_out(query, format=format, timeout=timeout, idle=idle)
-        return AsyncCopy(made, self)
+        return AsyncCopy(partial(self._wrapped.copy_out, query, format=format, idle=idle), self, timeout)
 
     @overload
     def transaction(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
@@ -147,11 +148,10 @@ class SharedConnection(AsyncQueries[C]):
 
     def __init__(self, statements: C, home: OwnLoop, turn: Turn | None = None) -> None:
         super().__init__(statements, home)
-        self._turn: Turn = Turn() if turn is None else turn
+        self._turn: Turn = Turn(statements.engine.settings.name) if turn is None else turn
 
     async def _call(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        async with self._turn:
-            return await self._home.call(fn, *args, **kwargs)
+        return await self._turn.call(self._home, fn, *args, **kwargs)
 
     async def _leave(
         self, leave: Callable[[Any, BaseException | None, Any], T], error: BaseException | None
@@ -187,7 +187,7 @@ class SharedConnection(AsyncQueries[C]):
         self, sql: AnySql, params: Params = None, *, timeout: Duration | None = None, text: Text = False
     ) -> AsyncStream:
         """Rows in batches as they arrive; one stream at a time, and nothing else while it is open."""
-        return AsyncStream(self._wrapped.stream(sql, params, timeout=timeout, text=text), self)
+        return AsyncStream(partial(self._wrapped.stream, sql, params, text=text), self, timeout)
 
 
 class AsyncPreparedStatement:

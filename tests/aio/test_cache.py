@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 
 import pytest
 
-from katax_cli.aio import AsyncCache, AsyncRedisDatabase
+from katax_cli import CircuitBreaker
+from katax_cli.aio import AsyncCache, AsyncCircuitBreaker, AsyncRedisDatabase
+from katax_cli.engines.awaited import calls
+from katax_cli.engines.awaited.redis import TaskQueue
 from katax_cli.errors import DeadlineExceeded, OutcomeUnknown, PoolTimeout, Refused, Unavailable
 from tests.aio.conftest import MakeKatax
 from tests.aio.tasks import eventually
 from tests.servers.fixtures import MakeProxy
 from tests.servers.server import Server
+from tests.waiting import SECONDS
 
 
 async def test_values(make_katax: MakeKatax, redis_url: str) -> None:
@@ -83,6 +88,61 @@ async def test_a_cancelled_command_closes_its_connection(make_katax: MakeKatax, 
         assert await redis.redis("PING") in (b"PONG", "PONG")
 
 
+async def test_a_write_that_waits_for_a_connection_was_not_sent(
+    make_katax: MakeKatax, redis_url: str
+) -> None:
+    async with make_katax(cache={"url": redis_url, "pool": {"max": 1}}, other=redis_url) as katax:
+        redis, other = katax.redis("cache"), katax.redis("other")
+        holding = asyncio.create_task(redis.redis("BLPOP", "queue", 0, timeout=60))
+        await eventually(lambda: blocked(other))
+        waiting = asyncio.create_task(katax.cache().set("key", 1, timeout=60))
+        await eventually(lambda: waits(redis))
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        await other.redis("RPUSH", "queue", "element", timeout=60)
+        await holding
+        assert await katax.cache().get("key", timeout=60) is None
+
+
+async def waits(redis: AsyncRedisDatabase) -> bool:
+    return redis.pool_stats().waiting == 1
+
+
+async def test_a_cancelled_computation_is_no_failing_one(make_katax: MakeKatax, redis_url: str) -> None:
+    """Though it wrote, and its outcome is unknown, the last value does not hide that its task was cancelled."""
+    async with make_katax(cache=redis_url, other=redis_url) as katax:
+        cache, redis, other = katax.cache(), katax.redis("cache"), katax.redis("other")
+        breaker = AsyncCircuitBreaker(CircuitBreaker(failures=1))
+
+        async def first() -> str:
+            await asyncio.sleep(0)
+            return "first"
+
+        async def second() -> object:
+            return await breaker.execute(lambda: redis.redis("BLPOP", "queue", 0, timeout=60))
+
+        for keep_alive in (True, False):
+            remember = partial(cache.remember, "key", "1h", beta=0.0, stale_if_error=True, timeout=60)
+            assert await remember(first) == "first"
+            if not keep_alive:
+                await cache.delete("key", timeout=60)
+            # Due now, as an early refresh is.
+            late = partial(remember, beta=1e12) if keep_alive else remember
+            task = asyncio.create_task(late(second))
+            await eventually(lambda: blocked(other))
+            task.cancel()
+            with pytest.raises(OutcomeUnknown):
+                await task
+            await eventually(lambda: is_unblocked(other))
+            assert breaker.breaker.is_closed()
+            await cache.forget("key", timeout=60)
+
+
+async def is_unblocked(redis: AsyncRedisDatabase) -> bool:
+    return not await blocked(redis)
+
+
 async def blocked(redis: AsyncRedisDatabase) -> bool:
     return b"cmd=blpop" in await redis.redis("CLIENT", "LIST")
 
@@ -113,6 +173,17 @@ async def test_time_limits(make_katax: MakeKatax, redis_url: str, proxy: MakePro
         wire.resume()
         await eventually(answers)
         assert await redis.redis("GET", "key", timeout=60) is None
+
+
+async def test_a_waiter_whose_time_is_over_keeps_nobody_waiting() -> None:
+    """Until its task goes on it stands in the line, and a connection that came back meanwhile is nobody's."""
+    queue = TaskQueue()
+    late: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    queue.not_empty.tasks.append(late)
+    late.set_result(False)
+    queue.put_nowait("connection")
+    async with asyncio.timeout(SECONDS):
+        assert await calls.call(queue.get, timeout=None) == "connection"
 
 
 async def busy(redis: AsyncRedisDatabase) -> bool:

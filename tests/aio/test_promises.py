@@ -11,11 +11,9 @@ from typing import cast
 
 import pytest
 
-from katax_cli.aio.own_loop import AwaitedGuard
 from katax_cli.aio.runtime import AwaitedRuntime
 from katax_cli.services.databases.sql import SqlDatabase
 from tests.servers.fixtures import Target
-from tests.services.calls import test_guard as guard_tests
 from tests.services.calls.test_guard import (
     test_a_call_inside_a_whole_that_fails_counts_once,
     test_a_call_inside_the_whole_that_is_the_only_probe_is_let_through,
@@ -159,7 +157,6 @@ __all__ = [
 
 @pytest.fixture(autouse=True)
 def for_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard_tests, "Guard", AwaitedGuard)
     monkeypatch.setattr(sql_tests, "Runtime", AwaitedRuntime)
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from contextlib import suppress
 from functools import partial
+from threading import enumerate as enumerate_threads
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -12,6 +15,7 @@ import pytest
 from katax_cli import Katax
 from katax_cli.aio import AsyncKatax, AsyncLock, AsyncSubscription
 from katax_cli.aio.pubsub import MOST_WAITING
+from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.errors import (
     ConfigError,
     KataxError,
@@ -25,6 +29,7 @@ from katax_cli.errors import (
     UnknownRecord,
 )
 from katax_cli.services.locks import lock as locks
+from katax_cli.services.redis.subscription import Subscription
 from tests.aio.conftest import MakeKatax
 from tests.aio.tasks import eventually
 from tests.servers.fixtures import MakeProxy, Throwaway
@@ -159,6 +164,19 @@ async def test_a_lost_lock_is_told_on_the_event_loop(
             await lose()
 
 
+async def test_a_listener_that_is_a_coroutine_function(make_katax: MakeKatax, redis_url: str) -> None:
+    """It would be called without being awaited, as nobody is there to await it."""
+
+    async def listener(_: object) -> None: ...
+
+    async with make_katax(cache=redis_url) as katax:
+        with pytest.raises(TypeError, match=r"which on_lost\(\) never runs"):
+            katax.lock("nightly").on_lost(listener)
+        with pytest.raises(TypeError, match=r"which on_gap\(\) never runs"):
+            katax.pubsub().subscribe("news", on_gap=listener)
+
+
+@pytest.mark.usefixtures("settled")
 async def test_a_cancelled_holder_gives_its_lock_back(make_katax: MakeKatax, redis_url: str) -> None:
     async with make_katax(cache=redis_url) as katax:
         held = asyncio.Event()
@@ -174,12 +192,81 @@ async def test_a_cancelled_holder_gives_its_lock_back(make_katax: MakeKatax, red
         await asyncio.sleep(0.05)
         waiting.cancel()
         holding.cancel()
-        # Where the cancellation meets its look at the lock, nobody can know whether it took it, until that expires.
-        with suppress(asyncio.CancelledError, OutcomeUnknown):
+        with suppress(asyncio.CancelledError):
             await waiting
         with suppress(asyncio.CancelledError):
             await holding
         async with katax.lock("nightly", wait=60):
+            pass
+
+
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine gives a lock back as late as it likes."""
+    monkeypatch.setattr(locks, "_SETTLE_SECONDS", SECONDS)
+    monkeypatch.setattr(locks, "_GIVE_BACK_SECONDS", SECONDS)
+
+
+@pytest.mark.usefixtures("settled")
+async def test_a_cancelled_acquisition_or_release_leaves_no_lock(
+    make_katax: MakeKatax, redis_url: str
+) -> None:
+    """At each turn of the loop; the lock of another holder stays his."""
+    async with make_katax(cache=redis_url) as katax:
+        redis = katax.redis()
+        async with katax.lock("nightly"):
+            pass
+
+        async def cancelled(call: Coroutine[Any, Any, object], turns: int) -> object:
+            task = asyncio.create_task(call)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            [end] = await asyncio.gather(task, return_exceptions=True)
+            return end
+
+        async def is_held() -> bool:
+            return bool(await redis.redis("EXISTS", "lock:nightly", timeout=60))
+
+        for turns in range(12):
+            lock = katax.lock("nightly")
+            end = await cancelled(lock.acquire(timeout=60), turns)
+            if isinstance(end, asyncio.CancelledError):
+                assert not await is_held()
+                await lock.acquire(timeout=60)
+            else:
+                assert end == lock.token
+            assert await is_held()
+            other = await cancelled(katax.lock("nightly").acquire(timeout=60), turns)
+            assert isinstance(other, asyncio.CancelledError | LockHeld)
+            assert await is_held()
+            end = await cancelled(lock.release(timeout=60), turns)
+            assert end is None or isinstance(end, asyncio.CancelledError)
+            if turns:
+                assert not await is_held()
+            else:
+                await lock.release(timeout=60)  # it had not begun
+
+
+async def test_an_acquisition_that_is_cancelled_while_redis_is_silent(
+    make_katax: MakeKatax, throwaway: Throwaway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can know whether it was taken; once the server answers it is given back all the same."""
+    monkeypatch.setattr(locks, "_SETTLE_SECONDS", 0.05)
+    monkeypatch.setattr(locks, "_GIVE_BACK_SECONDS", SECONDS)
+    server = throwaway("redis")
+    async with make_katax(cache=server.url) as katax:
+        lock = katax.lock("nightly", ttl=3600)
+        await lock.acquire(timeout=60)
+        await lock.release(timeout=60)
+        server.stop_signal()
+        task = asyncio.create_task(lock.acquire(timeout=60))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(OutcomeUnknown, match="the EVALSHA was cancelled after it was sent"):
+            await task
+        server.resume()
+        async with katax.lock("nightly", wait=SECONDS):
             pass
 
 
@@ -277,6 +364,24 @@ async def test_a_subscription_whose_connect_was_refused_begins_again_and_an_ende
                 assert (await anext(messages)).value == "heard"
         with pytest.raises(KataxError, match="this subscription has ended; make another one"):
             await messages.__aenter__()
+
+
+async def test_a_subscription_that_begins_as_its_container_ends(
+    make_katax: MakeKatax, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would live on, without anybody who could end it."""
+    katax = make_katax(cache=redis_url)
+    loop, open_it = asyncio.get_running_loop(), Subscription._open
+
+    def ends_meanwhile(subscription: Subscription, deadline: Deadline) -> None:
+        open_it(subscription, deadline)
+        asyncio.run_coroutine_threadsafe(katax.shutdown(SECONDS), loop).result()
+
+    monkeypatch.setattr(Subscription, "_open", ends_meanwhile)
+    messages = katax.pubsub().subscribe("news", timeout=SECONDS)
+    with pytest.raises(KataxError, match="this subscription has ended; make another one"):
+        await messages.__aenter__()
+    until(lambda: not [each for each in enumerate_threads() if each.name == "katax-pubsub-cache"])
 
 
 async def test_subscriptions_that_begin_during_a_shutdown(make_katax: MakeKatax, redis_url: str) -> None:

@@ -331,6 +331,44 @@ async def test_an_end_waits_for_the_statement_of_another_task(
         assert db.pool_stats().active == 0
 
 
+@pytest.mark.parametrize("engine", ["postgresql", "mysql"])
+async def test_the_wait_for_its_turn_counts(make_katax: MakeKatax, fresh: MakeFresh, engine: str) -> None:
+    """What waits longer than it may is not sent, and the transaction goes on."""
+    url = fresh(engine).url
+    lock, unlock = HOLD[engine]
+    async with make_katax(main=url, other=url) as katax:
+        db, other = katax.database("main"), katax.database("other")
+        await db.execute("create table t (n integer)")
+
+        async def streamed(statements: Any) -> None:
+            async with statements.stream("select 1", timeout="100ms"):
+                raise AssertionError("it was not its turn")
+
+        calls: list[Callable[[Any], Any]] = [
+            lambda statements: statements.execute("insert into t values (1)", timeout=0.1),
+            lambda statements: statements.prepare("select 1").execute(timeout=0.1),
+            lambda statements: statements.table("t").create({"n": 1}, timeout=0.1),
+            streamed,
+        ]
+        for begin in (db.transaction, db.session):
+            async with other.session() as holder, begin(timeout=300) as statements:
+                await holder.query(lock)
+                waiting = asyncio.create_task(statements.query(lock, timeout=300))
+                await asyncio.sleep(0)
+                for call in calls:
+                    with pytest.raises(DeadlineExceeded) as error:
+                        await call(statements)
+                    assert str(error.value) == (
+                        "'main' is not available: waiting for another task's statement took longer than 0.1 s"
+                    )
+                with pytest.raises(ValueError, match="is no duration"):
+                    await statements.query("select 1", timeout="soon")
+                await holder.query(unlock)
+                assert len(await waiting) == 1
+                await statements.query(unlock, timeout="5m")
+                assert await statements.scalar("select count(*) from t", timeout=300) == 0
+
+
 async def waits_its_turn(task: asyncio.Future[Any], left: list[asyncio.Task[object]], number: int) -> bool:
     await asyncio.sleep(0.02)
     return len(left) == number and not task.done() and not left[-1].done()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from katax_cli.core.interrupts import was_interrupted
 from katax_cli.errors import (
     AuthenticationFailed,
     BreakerOpen,
@@ -16,7 +17,7 @@ from katax_cli.errors import (
 
 def verdict(error: BaseException) -> bool | None:
     """The callee's health by an error: False it failed, True it is healthy and refused, None neither."""
-    if not isinstance(error, Exception) or isinstance(error, BreakerOpen | PoolTimeout | PoolClosed):
+    if was_interrupted(error) or isinstance(error, BreakerOpen | PoolTimeout | PoolClosed):
         return None
     if isinstance(error, QueryError | AuthenticationFailed):
         return True

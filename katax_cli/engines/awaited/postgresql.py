@@ -16,6 +16,7 @@ from psycopg import waiting
 from psycopg.abc import PQGen
 from psycopg.pq import ExecStatus, TransactionStatus
 
+from katax_cli.core.interrupts import settle_doubt
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.engines.awaited.calls import (
     in_thread,
@@ -129,7 +130,7 @@ class AwaitedConnection(PostgresConnection):
     def _end_statement(self, gen: PQGen[Any], cancelled: asyncio.CancelledError) -> None:
         """Cancels on the server and reads the reply; closes the connection when it does not come.
 
-        `undone` on the cancellation says that the server refused the statement, so nothing of it was done.
+        When the server refused the statement nothing of it was done.
         """
         self._cancelling = asyncio.get_running_loop().create_task(self._send_cancel())
         try:
@@ -144,7 +145,7 @@ class AwaitedConnection(PostgresConnection):
             # A cancellation under way would meet the connection's next statement.
             self.close()
         if isinstance(results, list) and results[0].status == ExecStatus.FATAL_ERROR:
-            cancelled.undone = True  # type: ignore[attr-defined]
+            settle_doubt(cancelled)
 
     def _settled_results(self, gen: PQGen[Any]) -> Any:
         try:

@@ -269,7 +269,8 @@ class TaskQueue(LifoQueue[Any]):
         if not block or not is_for_a_task():
             return super().get(block, timeout)
         first = False
-        if not self.not_empty.tasks:
+        # One whose time is over waits no more, though its task has not gone on yet.
+        if all(future.done() for future in self.not_empty.tasks):
             with suppress(Empty):
                 return super().get(block=False)
         began = SYSTEM.monotonic()

@@ -9,11 +9,13 @@ from typing import Any
 from redis.client import Redis
 from redis.connection import AbstractConnection
 from redis.exceptions import AskError, MovedError, ReadOnlyError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.sentinel import SentinelConnectionPool
 
+from katax_cli.core.interrupts import settle_doubt
 from katax_cli.engines.redis import failures
-from katax_cli.engines.redis.connection import CommandWords
-from katax_cli.errors import Refused
+from katax_cli.engines.redis.connection import CommandWords, RedisNotSent
+from katax_cli.errors import PoolTimeout, Refused
 
 # Where the key stands; in all other commands that are sent in batches it comes first.
 _KEY_AT = {"EVAL": 3, "EVALSHA": 3, "MEMORY": 2, "OBJECT": 2}
@@ -56,10 +58,20 @@ def _reply(connection: Any) -> Any:
 
 
 def _on_one(
-    client: Redis, commands: Sequence[CommandWords], read: Callable[[Any], Any] = _reply
+    client: Redis,
+    commands: Sequence[CommandWords],
+    read: Callable[[Any], Any] = _reply,
+    *,
+    alone: bool = True,
 ) -> list[Any]:
+    """The replies of one server; `alone` when no other one has done a part of it."""
     pool = client.connection_pool
-    connection = pool.get_connection()
+    try:
+        connection = pool.get_connection()
+    except BaseException as error:
+        if alone and not isinstance(error, Exception):
+            settle_doubt(error)
+        raise
     try:
         connection.send_packed_command(connection.pack_commands(commands))
         return [read(connection) for _ in commands]
@@ -82,11 +94,22 @@ def _on_cluster(client: Any, commands: Sequence[CommandWords]) -> list[Any]:
     for number, command in enumerate(commands):
         by_node[client.get_node_from_key(command[_KEY_AT.get(command[0], 1)])].append(number)
     replies: list[Any] = [None] * len(commands)
-    for node, numbers in by_node.items():
-        answers = _on_one(client.get_redis_connection(node), [commands[number] for number in numbers])
-        for number, answer in zip(numbers, answers, strict=True):
-            moved = isinstance(answer, MovedError | AskError)
-            replies[number] = _again(client, commands[number]) if moved else answer
+    answered = 0
+    try:
+        for node, numbers in by_node.items():
+            words = [commands[number] for number in numbers]
+            answers = _on_one(client.get_redis_connection(node), words, alone=not answered)
+            answered += len(answers)
+            for number, answer in zip(numbers, answers, strict=True):
+                moved = isinstance(answer, MovedError | AskError)
+                replies[number] = _again(client, commands[number]) if moved else answer
+    except (RedisNotSent, PoolTimeout) as error:
+        if not answered:
+            raise
+        # As a whole it was sent: repeated, it would do again what was done.
+        raise RedisConnectionError(
+            f"{answered} of {len(commands)} commands were answered: {error}"
+        ) from error
     return replies
 
 

@@ -17,6 +17,7 @@ from math import log
 from typing import Any, Protocol
 
 from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.core.interrupts import was_interrupted
 from katax_cli.core.resilience import backoff
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.text.duration import Duration, in_seconds
@@ -162,7 +163,7 @@ class Remembering:
             return compute(), self._clock.monotonic() - started
         except Exception as error:  # the program's function; the last value is better than none
             last = entry.data if entry.data is not None else entry.stale if self._keep_stale else None
-            if last is None:
+            if last is None or was_interrupted(error):
                 raise
             getLogger("katax").warning(
                 "%r could not be computed and keeps its last value: %s", self._key, error

@@ -15,6 +15,7 @@ from enum import Enum, auto
 from typing import TypeVar
 
 from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.core.interrupts import note_doubt
 from katax_cli.core.resilience.breaker import CallBreaker
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.resilience.failure import Failure, FailureKind
@@ -69,8 +70,8 @@ class Sent:
 
     __slots__ = ("doubt", "rows", "sent")
 
-    def __init__(self, *, doubt: bool = False) -> None:
-        self.sent = False
+    def __init__(self, *, sent: bool = False, doubt: bool = False) -> None:
+        self.sent = sent
         self.rows = False
         self.doubt = doubt
 
@@ -190,25 +191,27 @@ class Guard:
         breaker = None if safety in _OUTSIDE else self._breaker_to_ask()
         run = self._alone(attempt) if safety is Safety.WHOLE else attempt
         ticket = 0 if breaker is None else self._let_out(breaker, deadline)
-        while True:
-            try:
-                value = run(call.sent)
-            except BaseException as error:
-                failure = self._failure(error)
-                if breaker is not None:
-                    said = None if self._cut_short(failure, call) else self._verdict(error, failure)
-                    breaker.after(ticket, said, seconds=self._since(call))
-                if failure is None:
-                    raise
-                self._wait(error, failure, call)
-                ticket = 0 if breaker is None else self._before_again(breaker, call, error)
-            else:
-                if breaker is not None:
-                    if breaker.times_calls:
-                        breaker.after(ticket, ok=True, seconds=self._since(call))
-                    else:
-                        breaker.after(ticket, ok=True)
-                return value
+        try:
+            while True:
+                try:
+                    value = run(call.sent)
+                except BaseException as error:
+                    failure = self._failure(error)
+                    if breaker is not None:
+                        said = None if self._cut_short(failure, call) else self._verdict(error, failure)
+                        breaker.after(ticket, said, seconds=self._since(call))
+                    if failure is None:
+                        raise
+                    self._wait(error, failure, call)
+                    ticket = 0 if breaker is None else self._before_again(breaker, call, error)
+                else:
+                    if breaker is not None:
+                        seconds = self._since(call) if breaker.times_calls else 0.0
+                        breaker.after(ticket, ok=True, seconds=seconds)
+                    return value
+        except BaseException as error:
+            self._note_doubt(error, safety, call.sent, doing)
+            raise
 
     def _let_out(self, breaker: CallBreaker | _Joined, deadline: Deadline) -> int:
         """Asks the breaker; while a server that answered is admitted callers in steps, the others wait a moment."""
@@ -236,15 +239,20 @@ class Guard:
         ticket = 0 if breaker is None else breaker.before()
         try:
             yield
-        except Exception as error:
+        except BaseException as error:
+            sent = Sent(sent=safety is not Safety.WHOLE)
             failure = None if isinstance(error, KataxError) else self._failure(error)
             if failure is None:
+                self._note_doubt(error, safety, sent, doing)
                 raise
             if breaker is not None:
                 breaker.after(ticket, ok=self._health_by(failure))
-            sent = Sent()
-            sent.sent = safety is not Safety.WHOLE
             raise self._translated(failure, safety, sent, doing, deadline) from error
+
+    def _note_doubt(self, error: BaseException, safety: Safety, sent: Sent, doing: str) -> None:
+        """Notes on an interrupt that the write which it ended may have been applied."""
+        if not isinstance(error, Exception) and safety in _WRITES and (sent.sent or sent.doubt):
+            note_doubt(error, self.connection, doing, earlier=sent.doubt)
 
     def _failure(self, error: BaseException) -> Failure | None:
         """The failure that the error means; None for an error that is not this connection's."""
@@ -304,7 +312,7 @@ class Guard:
         if pause is None:
             if isinstance(error, KataxError):
                 raise error
-            raise self._meaning(failure, call) from error
+            raise self._translated(failure, call.safety, call.sent, call.doing, call.deadline) from error
         if self._on_retry is not None:
             self._on_retry(call.failed, error)
         call.sent = Sent(doubt=is_doubtful(failure, call.safety, call.sent))
@@ -326,9 +334,6 @@ class Guard:
             if call.sent.doubt:
                 raise OutcomeUnknown(self.connection, str(refused)) from error
             raise refused from error
-
-    def _meaning(self, failure: Failure, call: _GuardedCall) -> KataxError:
-        return self._translated(failure, call.safety, call.sent, call.doing, call.deadline)
 
     def _translated(
         self, failure: Failure, safety: Safety, sent: Sent, doing: str, deadline: Deadline

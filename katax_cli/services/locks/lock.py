@@ -12,16 +12,21 @@ import os
 import re
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from logging import getLogger
 from secrets import token_hex
 from threading import Event, Thread
 from threading import Lock as Guarding
 from typing import Protocol, Self
 
+from katax_cli.core.callables import plain
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.forks import follow
+from katax_cli.core.interrupts import doubt_of, settle_doubt
 from katax_cli.core.resilience import backoff
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.text.duration import Duration, in_seconds
@@ -30,6 +35,7 @@ from katax_cli.core.text.text import to_bytes
 from katax_cli.core.waiting import SharedEvent
 from katax_cli.errors import KataxError, LockHeld, LockLost, OutcomeUnknown
 from katax_cli.services.calls.guard import Safety
+from katax_cli.services.calls.left_behind import start
 from katax_cli.services.databases.clients import Commands, RedisDatabase
 from katax_cli.services.redis.keyspace import Keyspace
 from katax_cli.services.redis.lua import LOCK_ACQUIRE, LOCK_RELEASE, LOCK_RENEW
@@ -42,6 +48,10 @@ MAX_HOLD = 86400.0
 RENEWALS = 3
 """How often a lock is renewed within its ttl."""
 
+_GIVE_BACK_SECONDS = 2.0
+"""What it may take to release a lock whose acquisition or release was interrupted."""
+_SETTLE_SECONDS = 0.5
+"""How long that is waited for."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
 _TAG = re.compile(r"^[^{]*\{[^}]+\}")
 """What a cluster hashes instead of the whole key."""
@@ -102,6 +112,10 @@ class RedisBackend:
             taken, value = True, _value_after(error, redis, key)
             if not value.endswith(about.encode()):
                 raise  # it was not taken: whoever holds it says another thing about himself
+        except BaseException as error:
+            if doubt_of(error) is not None:
+                _give_back(error, partial(LOCK_RELEASE, self._redis.within(_GIVE_BACK_SECONDS), [key], about))
+            raise
         if not taken:
             raise LockHeld(name, holder=str(_described(name, value, None)))
         self._key, self._value = key, value
@@ -114,6 +128,19 @@ class RedisBackend:
 
     def release(self, timeout: float | None = None) -> bool:
         return bool(LOCK_RELEASE(self._redis.within(timeout), [self._key], self._value))
+
+
+def _give_back(interrupt: BaseException, release: Callable[[], object]) -> None:
+    """Releases what an interrupted call may hold, in a thread that no further interrupt ends; waits for it a moment.
+
+    Else the lock would stay until the end of its ttl. Once the server has answered nothing is in doubt any more.
+    """
+    releasing = start("katax-lock-release", release)
+    with suppress(BaseException):
+        # A coroutine that is closed may wait for nothing more.
+        waited = not isinstance(interrupt, GeneratorExit) and releasing.ended(_SETTLE_SECONDS)
+        if waited and not isinstance(releasing.outcome, BaseException):
+            settle_doubt(interrupt)
 
 
 def _value_after(error: OutcomeUnknown, redis: Commands, key: bytes) -> bytes:
@@ -193,10 +220,16 @@ class Lock:
         """Stops renewing and gives the lock back. Raises LockLost when it was not ours any more."""
         deadline = Deadline(timeout)
         self._stop.set()
-        if self._renewer is not None and self._renewed.wait(deadline.within(self.ttl)):
-            self._renewer.join()
-        if self._lost is None and not self._backend.release(deadline.within(None)):
-            self._lost = LockLost(self.name, "it had expired before it was released")
+        try:
+            if self._renewer is not None and self._renewed.wait(deadline.within(self.ttl)):
+                self._renewer.join()
+            if self._lost is None and not self._backend.release(deadline.within(None)):
+                self._lost = LockLost(self.name, "it had expired before it was released")
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                # Of a copy: this one may take the lock anew before that.
+                _give_back(error, partial(copy(self._backend).release, _GIVE_BACK_SECONDS))
+            raise
         self.check()
 
     def release_quietly(self) -> None:
@@ -208,6 +241,7 @@ class Lock:
 
     def on_lost(self, listener: Callable[[LockLost], object]) -> None:
         """Calls `listener(error)` when the lock is lost, in the renewing thread; at once when it is lost already."""
+        plain(listener, "on_lost()")
         with self._telling:
             lost = self._lost
             self._listeners.append(listener)
@@ -272,7 +306,8 @@ class Lock:
                     return
             else:
                 if not renewed:
-                    self._lose("it expired, or it was released by force")
+                    if not self._stop.is_set():
+                        self._lose("it expired, or it was released by force")
                     return
                 held_until = asked + self.ttl
 

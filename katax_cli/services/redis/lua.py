@@ -148,9 +148,11 @@ if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 """)
 
-# KEYS: lock. ARGV: the value of the holder. Returns 1, or 0 when it was not his any more.
+# KEYS: lock. ARGV: the value of the holder, or what he said about himself, which is its end: he alone said that.
+# Returns 1, or 0 when it was not his any more.
 LOCK_RELEASE = LuaScript("""
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+local held = redis.call('GET', KEYS[1])
+if not held or string.sub(held, -#ARGV[1]) ~= ARGV[1] then return 0 end
 return redis.call('UNLINK', KEYS[1])
 """)
 

@@ -115,26 +115,18 @@ class Import:
                     f"the import of this file into {self.plan.table!r} was begun with other options "
                     f"({found.options}); repeat those, or start anew with --replace"
                 )
-            if found.options == options and found.position > 0:
+            if found.options == options:
                 self.now = found
                 return found.imported + found.rejected
-        beside = self.plan.again or self.plan.replace
-        if not beside:
-            self._refuse_another(checkpoints)
-        self._refuse_before_claim(session, found)
-        self.now = checkpoints.claim(options, forget=beside)
-        if not beside:
-            # The claim waited for the batch of one that had begun meanwhile.
-            self._refuse_another(checkpoints)
-        return 0
-
-    def _refuse_another(self, checkpoints: Checkpoints) -> None:
         other = checkpoints.unfinished()
-        if other is not None:
+        if other is not None and not (self.plan.again or self.plan.replace):
             raise Refused(
                 f"another file went into {self.plan.table!r} up to its line {other.line - 1}, {other.imported} rows; "
                 "finish it, or leave its rows there with --again"
             )
+        self._refuse_before_claim(session, found)
+        self.now = checkpoints.claim(options)
+        return 0
 
     def _refuse_before_claim(self, session: Session, found: ImportCheckpoint | None) -> None:
         """Refusals that must not leave a claim behind: a table that is there, or not there."""

@@ -10,6 +10,7 @@ from types import ModuleType
 
 import pytest
 
+from katax_cli.core.interrupts import doubt_of, settle_doubt
 from katax_cli.core.resilience.deadline import NEVER, Deadline
 from katax_cli.core.resilience.failure import Failure, FailureKind
 from katax_cli.core.resilience.retry import RetryPolicy, is_retried, sole_owner
@@ -611,6 +612,46 @@ def test_an_interrupted_probe_makes_room_for_the_next() -> None:
         guard.call(asking(server), deadline=NEVER, safety=Safety.READ)
 
     assert breaker.is_closed()
+
+
+@pytest.mark.parametrize(
+    ("kind", "safety", "at", "doubtful"),
+    [
+        (None, Safety.WRITE, "attempt", True),
+        (None, Safety.READ, "attempt", False),
+        (None, Safety.LOOKUP, "attempt", False),
+        (FailureKind.BUSY, Safety.WRITE, "pause", False),
+        (FailureKind.LOST, Safety.IDEMPOTENT, "pause", True),
+        (FailureKind.LOST, Safety.IDEMPOTENT, "second attempt, unsent", True),
+    ],
+)
+def test_what_an_interrupt_leaves_in_doubt(
+    kind: FailureKind | None, safety: Safety, at: str, doubtful: bool
+) -> None:
+    """What was sent and not answered, in this attempt or an earlier one; nothing that was refused or not sent."""
+
+    class Interrupting(FakeClock):
+        def sleep(self, seconds: float) -> None:
+            if at == "pause":
+                raise KeyboardInterrupt
+            super().sleep(seconds)
+
+    attempts: list[Sent] = []
+
+    def attempt(sent: Sent) -> None:
+        attempts.append(sent)
+        if len(attempts) > 1:
+            interrupt = KeyboardInterrupt()
+            settle_doubt(interrupt)
+            raise interrupt
+        sent.sent = True
+        raise KeyboardInterrupt if kind is None else OSError("it broke")
+
+    failure = make(kind or FailureKind.LOST)
+    guard = Guard("main", lambda _: failure, retry=STEADY, breaker=None, clock=Interrupting())
+    with pytest.raises(KeyboardInterrupt) as interrupt:
+        guard.call(attempt, deadline=NEVER, safety=safety)
+    assert (doubt_of(interrupt.value) is not None) == doubtful
 
 
 @pytest.mark.parametrize("k", [1, 3])

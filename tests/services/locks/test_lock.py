@@ -6,9 +6,10 @@ import json
 import subprocess
 import sys
 import time
-from threading import Event, Thread
+from threading import Event, Thread, current_thread
 
 import pytest
+from redis.connection import AbstractConnection
 
 from katax_cli.errors import LockHeld, LockLost, OutcomeUnknown, Unavailable
 from katax_cli.services.databases.clients import RedisDatabase
@@ -17,7 +18,7 @@ from katax_cli.services.locks.lock import Lock, held_locks, lock_keys, release_b
 from tests.fake_clock import FakeClock
 from tests.servers.fixtures import MakeProxy
 from tests.services.redis_database import opened
-from tests.waiting import until
+from tests.waiting import SECONDS, until
 
 NOT_RENEWED = "lock 'job' could not be renewed"
 
@@ -135,6 +136,40 @@ def test_an_error_in_the_block_is_the_one_that_is_raised(redis: RedisDatabase) -
 
     with pytest.raises(ZeroDivisionError):
         work()
+
+
+@pytest.mark.parametrize("call", ["acquire", "release"])
+def test_what_is_interrupted_leaves_no_lock(
+    redis: RedisDatabase, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By Ctrl-C, as the answer arrives; the lock of another holder stays his."""
+    for name in ("_SETTLE_SECONDS", "_GIVE_BACK_SECONDS"):
+        monkeypatch.setattr(locks, name, SECONDS)
+    with Lock(redis, "job"):
+        pass
+    lock = Lock(redis, "job")
+    if call == "release":
+        lock.acquire()
+    read = AbstractConnection.read_response
+    me = current_thread()
+
+    def interrupted(connection: AbstractConnection) -> object:
+        reply = read(connection)
+        if current_thread() is me:
+            raise KeyboardInterrupt
+        return reply
+
+    with monkeypatch.context() as patched:
+        patched.setattr(AbstractConnection, "read_response", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            getattr(lock, call)()
+    assert redis.redis("EXISTS", "app:lock:job") == 0
+    with Lock(redis, "job") as holder, monkeypatch.context() as patched:
+        patched.setattr(AbstractConnection, "read_response", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            Lock(redis, "job").acquire()
+        patched.undo()
+        assert [each.token for each in held_locks(redis)] == [holder.token]
 
 
 def test_waiting_takes_the_lock_as_soon_as_it_is_free(redis: RedisDatabase) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from queue import Queue
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from katax_cli.core.measure.health import HealthPolicy
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.settings import ConnectionSettings, Secret, TlsSettings
-from katax_cli.errors import ConfigError, LockHeld, QueryError
+from katax_cli.errors import ConfigError, LockHeld, OutcomeUnknown, QueryError, Unavailable
 from katax_cli.services.cache import copy
 from katax_cli.services.cache.cache import Cache
 from katax_cli.services.cache.doctor import examine
@@ -144,6 +145,29 @@ def test_a_cluster_of_three_masters(cluster: RedisDatabase, masters: list[Server
     with pytest.raises(QueryError, match="all keys must map to the same key slot") as error:
         cluster.redis("MGET", "a", "b")
     assert error.value.code == "CROSSSLOT"
+
+
+def test_commands_of_several_nodes_of_which_one_cannot_be_reached(masters: list[Server]) -> None:
+    """What the others did is not done again, and not said to have failed."""
+    settings = ConnectionSettings(
+        "cache",
+        "redis",
+        password=Secret.of(masters[0].password),
+        topology="cluster",
+        nodes=tuple((server.host, server.port) for server in masters),
+    )
+    with closing(database_of(settings, attempts=3)) as redis:
+        keys = [_key_of(server) for server in masters]
+        assert redis.pipeline([("INCR", key) for key in keys]) == [1, 1, 1]
+        for server in masters:
+            tell(server, "CONFIG", "SET", "cluster-require-full-coverage", "no")
+        masters[1].kill()
+        with pytest.raises(OutcomeUnknown, match="1 of 3 commands were answered"):
+            redis.pipeline([("INCR", key) for key in keys])
+        assert tell(masters[0], "GET", keys[0]) == b"2"
+        with pytest.raises(Unavailable):
+            redis.pipeline([("INCR", key) for key in (keys[1], keys[0])])
+        assert tell(masters[0], "GET", keys[0]) == b"2"
 
 
 def test_keys_are_found_while_their_slot_moves(cluster: RedisDatabase, masters: list[Server]) -> None:

@@ -127,5 +127,4 @@ SQL = TransferSql(
     literal=_literal,
     lossless=_lossless,
     overriding=" OVERRIDING SYSTEM VALUE",
-    only="ONLY ",
 )
