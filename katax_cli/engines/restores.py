@@ -12,11 +12,13 @@ from katax_cli.core.settings import ConnectionSettings
 
 
 class DumpPart(NamedTuple):
-    """A part of a dump that only some roles can restore: the roles that it names, and the option that leaves it out."""
+    """A part of a dump that only some roles can restore: the roles that it names, the option that leaves it out (empty:
+    none is needed), and what of it is of the database itself, with {name} for its name."""
 
     what: str
     roles: frozenset[str]
     option: str
+    finish: tuple[str, ...]
 
 
 class DumpHead(NamedTuple):

@@ -25,6 +25,8 @@ FORMAT = 1
 ENCRYPTED_FORMAT = 2
 """The format of backups that are encrypted; others are written in the first, so that an older katax reads them."""
 _MAX_BYTES = 64 * 2**20
+_MOST = 2**63
+"""More than any count or size: Python writes no sum of numbers with thousands of digits."""
 _HEX = frozenset("0123456789abcdef")
 
 
@@ -240,7 +242,7 @@ def _built(values: dict[str, Any]) -> Manifest:
         if (file.plain is file) is not (encryption is None):
             raise ValueError(f"{file.path!r} is encrypted, or is not, unlike the backup")
         for one in (file, file.plain):
-            if set(one.sha256) - _HEX or len(one.sha256) != 64 or one.size_bytes < 0:
+            if set(one.sha256) - _HEX or len(one.sha256) != 64 or not 0 <= one.size_bytes < _MOST:
                 raise ValueError(f"digest or size of {file.path!r}")
     if not files or len({file.path for file in files}) < len(files):
         raise ValueError("its files are not named once each")
@@ -298,7 +300,7 @@ def _refuse_path(path: str) -> None:
 
 
 def _counts(values: Mapping[str, int]) -> dict[str, int]:
-    if any(not isinstance(count, int) or count < 0 for count in values.values()):
+    if any(not isinstance(count, int) or not 0 <= count < _MOST for count in values.values()):
         raise ValueError("a count is no whole number")
     return dict(values)
 

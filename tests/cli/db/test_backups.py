@@ -6,10 +6,13 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from katax_cli.services.backup.manifest import RestoreDrill, read_manifest, write_manifest
+from katax_cli.services.backup.manifest import Manifest, RestoreDrill, read_manifest, write_manifest
+from katax_cli.services.backup.store import local
+from katax_cli.services.backup.verify import validated
 from tests.cli.harness import katax, write_profile
 
 PASSED = RestoreDrill("2026-11-22T00:00:00+00:00", "scratch", "s", passed=True, restore_seconds=1.0)
@@ -80,6 +83,24 @@ def test_backups_are_listed_and_verified(backups: Path) -> None:
     assert katax("db", "backups", "verify", first, str(backups / second)).code == 0
     done = katax("db", "backups", "verify", "nothing")
     assert (done.code, "no backup 'nothing'" in done.err) == (2, True)
+
+
+def test_what_is_pruned_while_others_are_read_is_no_damaged_backup(
+    backups: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bad twin: one that is named is asked for."""
+    doomed, read_first = make(backups), make(backups)
+
+    def prune_and_read(folder: Path, *more: Any) -> Manifest:
+        shutil.rmtree(backups / doomed, ignore_errors=True)
+        return validated(folder, *more)
+
+    monkeypatch.setattr(local, "validated", prune_and_read)
+    done = katax("db", "backups", "verify", "-f", "json")
+    assert (done.code, [row["backup"] for row in done.json]) == (0, [read_first]), done.out
+    doomed = make(backups)
+    done = katax("db", "backups", "verify", read_first, doomed, "-f", "json")
+    assert (done.code, [row["whole"] for row in done.json]) == (1, [True, False]), done.out
 
 
 def test_pruning_asks_and_says_why(backups: Path) -> None:

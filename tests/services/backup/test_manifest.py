@@ -134,7 +134,12 @@ def test_what_is_no_backup_is_refused_with_the_reason(folder: Path, tmp_path: Pa
         ({"files": [{"path": "../x", "size_bytes": 1, "sha256": "0" * 64}]}, "is misshaped: path '../x'"),
         ({"files": [{"path": "/etc/passwd", "size_bytes": 1, "sha256": "0" * 64}]}, "is misshaped: path"),
         ({"files": [{"path": "x", "size_bytes": 1, "sha256": "0"}]}, "is misshaped: digest or size of 'x'"),
+        (
+            {"files": [{"path": "x", "size_bytes": 10**4000, "sha256": "0" * 64}]},
+            "is misshaped: digest or size of 'x'",
+        ),
         ({"rows": {"t": "3"}}, "is misshaped: a count is no whole number"),
+        ({"rows": {"t": 10**4290, "u": 10**4290 * 9}}, "is misshaped: a count is no whole number"),
         ({"rows": None}, "is misshaped: "),
         ({"server_id": 7}, "is misshaped: 7 is no text"),
         ({"left_out": [{"what": "x", "why": 1}]}, "is misshaped: 1 is no text"),

@@ -55,7 +55,6 @@ _LASTING = ("statement_timeout", "idle_in_transaction_session_timeout", "lock_ti
 _NOT_HELD = {
     "roles and their passwords": "they are of the whole server; use pg_dumpall --globals-only",
     "tablespaces": "they are of the whole server, and folders on its machine",
-    "grants of the database itself": "pg_restore into a database that is there leaves them out",
 }
 
 

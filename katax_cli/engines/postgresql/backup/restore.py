@@ -14,22 +14,28 @@ from katax_cli.core.sql import quote_identifier
 from katax_cli.engines.parts import EnginePart
 from katax_cli.engines.postgresql.engine import PostgresEngine
 from katax_cli.engines.restores import DumpHead, DumpPart, Space, free_bytes
+from katax_cli.errors import BackupHindered
 
 _NAME = r'(?:"(?:[^"]|"")*"|[^\s";,]+)'
 _STRING = r"'(?:[^']|'')*'"
 _REST = rf'(?:[^\'";]|{_STRING}|"(?:[^"]|"")*")*'
 _CREATE = re.compile(rf"^CREATE DATABASE {_NAME} (WITH {_REST});$", re.MULTILINE)
 _FINISH = re.compile(rf"^(ALTER DATABASE|COMMENT ON DATABASE) {_NAME} ((?:SET|IS) {_REST});$", re.MULTILINE)
+_OWNED = re.compile(rf"^ALTER DATABASE {_NAME} ((?:OWNER TO|CONNECTION LIMIT) .*);$", re.MULTILINE)
+_GRANTED = re.compile(rf"^((?:GRANT|REVOKE) [A-Z, ]+) ON DATABASE {_NAME} ((?:TO|FROM) .*);$", re.MULTILINE)
+_OF_ROLE = re.compile(rf"^ALTER ROLE ({_NAME}) IN DATABASE {_NAME} (SET {_REST});$", re.MULTILINE)
 _OWNER = re.compile(rf"^ALTER .* OWNER TO ({_NAME});$", re.MULTILINE)
 _GRANTEE = re.compile(rf"^GRANT .* TO ({_NAME})(?: WITH GRANT OPTION)?;$", re.MULTILINE)
 _ROLES = "SELECT rolname FROM pg_roles"
 _MINE = """SELECT r.rolname, u.rolsuper FROM pg_roles r, pg_roles u
     WHERE u.rolname = current_user AND pg_has_role(r.oid, 'MEMBER')"""
+# Not autovacuum's: the server itself ends that for a rename, and plain roles may not.
 _SESSIONS = """SELECT pid, coalesce(usename, ''), coalesce(application_name, ''), pg_terminate_backend(pid)
-    FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()"""
+    FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid() AND usesysid IS NOT NULL"""
 # A dump has the rows of a table without those of the tables that inherit from it, and of a table of an extension those
 # that the extension's condition selects: the others come with the extension.
-_RELATIONS = """SELECT n.nspname || '.' || c.relname, format('ONLY %I.%I %s', n.nspname, c.relname, x.condition)
+_RELATIONS = """SELECT n.nspname || '.' || c.relname, format('ONLY %I.%I %s', n.nspname, c.relname, x.condition),
+        row_security_active(c.oid)
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     LEFT JOIN (SELECT unnest(extconfig) AS oid, unnest(extcondition) AS condition FROM pg_extension) x ON x.oid = c.oid
     WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
@@ -74,9 +80,18 @@ class PostgresRestore(EnginePart[PostgresEngine]):
         created = _CREATE.search(printed)
         finish = [f"{kind} {{name}} {rest}" for kind, rest in _FINISH.findall(printed)]
         create = "" if created is None else f" {created[1]}"
+        owned = tuple(f"ALTER DATABASE {{name}} {rest}" for rest in _OWNED.findall(printed))
+        granted = tuple(f"{what} ON DATABASE {{name}} {whom}" for what, whom in _GRANTED.findall(printed))
+        settings = _OF_ROLE.findall(printed)
         parts = (
-            DumpPart("owners", _unquoted(_OWNER.findall(printed)), "--no-owner"),
-            DumpPart("grants", _unquoted(_GRANTEE.findall(printed)) - {"PUBLIC"}, "--no-privileges"),
+            DumpPart("owners", _unquoted(_OWNER.findall(printed)), "--no-owner", owned),
+            DumpPart("grants", _unquoted(_GRANTEE.findall(printed)) - {"PUBLIC"}, "--no-privileges", granted),
+            DumpPart(
+                "settings of roles",
+                _unquoted(role for role, _ in settings),
+                "",
+                tuple(f"ALTER ROLE {role} IN DATABASE {{name}} {rest}" for role, rest in settings),
+            ),
         )
         return DumpHead("CREATE DATABASE {name}" + create, tuple(finish), parts)
 
@@ -106,7 +121,13 @@ class PostgresRestore(EnginePart[PostgresEngine]):
 
     def relations(self, connection: Any, names: Collection[str]) -> list[tuple[str, str]]:
         """Partitions too, and tables of extensions only if they are among `names`."""
-        return [(name, sql) for name, sql in self._engine.execute(connection, _RELATIONS, [list(names)]).rows]
+        rows = self._engine.execute(connection, _RELATIONS, [list(names)]).rows
+        if hidden := [name for name, _, is_filtered in rows if is_filtered]:
+            raise BackupHindered(
+                f"row-level security hides rows of {hidden[0]} from this role, so they cannot be counted; "
+                "the role needs BYPASSRLS"
+            )
+        return [(name, sql) for name, sql, _ in rows]
 
     def let_go(self, connection: Any) -> list[str]:
         """pg_dump itself lets subscriptions be made disabled: two databases must not read from one slot."""

@@ -67,7 +67,8 @@ class _ByteSource:
             if piece is None:
                 raise ValueError("it ends in the middle")
             self._buffer += piece
-        taken = bytes(self._buffer[:size])
+        with memoryview(self._buffer) as view:  # the slice of a bytearray would be one more copy
+            taken = bytes(view[:size])
         del self._buffer[:size]
         return taken
 

@@ -56,6 +56,12 @@ _KINDS = re.compile(
 )
 _NO_SCHEMA = (b"--", b"\\restrict", b"\\unrestrict", b"SET ", b"REFRESH MATERIALIZED VIEW")
 """Begin lines that differ between two dumps of one schema; a materialized view is refreshed where it has rows."""
+_HEADING = b"-- Name: "
+"""Begins the line above each thing of a schema."""
+_REWRITTEN = re.compile(
+    rb'::(?:[a-z0-9_. ]|"[^"]*")+(?:\(\d+(?:,\d+)?\))?(?: with(?:out)? time zone)?(?:\[\])*|[()]'
+)
+"""Casts and parentheses: the server moves those of `status IN ('a', 'b')` when it reads its own words for it."""
 COUNTED = frozenset(
     """TABLE,VIEW,MATERIALIZED VIEW,FOREIGN TABLE,SEQUENCE,FUNCTION,PROCEDURE,AGGREGATE,TRIGGER,EVENT TRIGGER,INDEX,
 CONSTRAINT,FK CONSTRAINT,CHECK CONSTRAINT,TYPE,DOMAIN,EXTENSION,SCHEMA,RULE,POLICY""".replace("\n", "").split(
@@ -87,7 +93,7 @@ def dump_postgresql(order: Order) -> ProvenDump:
             shutil.rmtree(order.folder / DUMP, ignore_errors=True)
     folder = order.folder / DUMP
     with ThreadPoolExecutor(1, thread_name_prefix="katax-backup-schema") as beside:
-        hashing = beside.submit(schema_hash, order.work, restore, folder)
+        reading = beside.submit(schema, order.work, restore, folder)
         entries = toc(order.work, restore, folder)
         files = _digested(order, data)
     objects = Counter(entry.kind.lower() for entry in entries if entry.kind in COUNTED)
@@ -99,7 +105,7 @@ def dump_postgresql(order: Order) -> ProvenDump:
         files=files,
         rows=_rows(data, entries, inventory.relations),
         objects=dict(sorted(objects.items())),
-        schema_hash=hashing.result(),
+        schema_hash=schema_hash(reading.result()),
         left_out=left_out,
     )
 
@@ -217,19 +223,43 @@ def toc(work: StoppableWork, restore: Tool, folder: Path) -> list[TocEntry]:
     return entries
 
 
-def schema_hash(work: StoppableWork, restore: Tool, folder: Path) -> str:
-    """SHA-256 of the schema as SQL, without owners, grants, comments of the tool and its random keys."""
-    digest = hashlib.sha256()
-
-    def read(output: IO[bytes]) -> None:
-        text = b"".join(chunks(output))
-        for line in text.splitlines():
-            if line.strip() and not line.startswith(_NO_SCHEMA):
-                digest.update(line + b"\n")
-
+def schema(work: StoppableWork, restore: Tool, folder: Path) -> list[bytes]:
+    """The lines of the schema as SQL, without owners and grants."""
+    pieces: list[bytes] = []
     words = [restore.path, "--schema-only", "--no-owner", "--no-privileges", "--file=-", str(folder)]
-    run_tool(work, words, Credentials(()), read=read)
+    run_tool(work, words, Credentials(()), read=lambda output: pieces.extend(chunks(output)))
+    return [line for line in b"".join(pieces).splitlines() if line.strip()]
+
+
+def schema_hash(lines: Iterable[bytes]) -> str:
+    """SHA-256 of a schema, without comments of the tool and its random keys."""
+    digest = hashlib.sha256()
+    for line in lines:
+        if not line.startswith(_NO_SCHEMA):
+            digest.update(line + b"\n")
     return digest.hexdigest()
+
+
+def differing(one: Iterable[bytes], other: Iterable[bytes]) -> list[str]:
+    """The things that are not the same in two schemas, in whatever order, by the headings of the tool.
+
+    Only names: what the lines say may be secret, such as the password of a user mapping.
+    """
+    these, those = _things(one), _things(other)
+    names = sorted(name for name in {*these, *those} if these.get(name) != those.get(name))
+    return [name.removeprefix(_HEADING).partition(b"; Owner: ")[0].decode(errors="replace") for name in names]
+
+
+def _things(lines: Iterable[bytes]) -> Mapping[bytes, Counter[bytes]]:
+    """The lines of each thing; those of one heading stand together, whichever comes first."""
+    things: dict[bytes, Counter[bytes]] = {}
+    name = b""
+    for line in lines:
+        if line.startswith(_HEADING):
+            name = line
+        elif not line.startswith(_NO_SCHEMA):
+            things.setdefault(name, Counter())[_REWRITTEN.sub(b"", line)] += 1
+    return things
 
 
 def _digested(order: Order, data: Iterable[CompressedRows]) -> tuple[DumpFile, ...]:

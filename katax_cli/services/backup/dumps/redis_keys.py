@@ -23,11 +23,11 @@ from katax_cli.services.redis.info import evicted_keys, server_infos
 
 DUMP = "dump.redis.zst"
 _SCAN_COUNT = 500
-_FEWEST, _MOST = 1, 500
+_MOST = 500
 _GONE = -2
 """PTTL's answer for a key that is not there; -1: it has no end."""
 _BYTES_AT_ONCE = 4 * 2**20
-"""Values of one round trip; it has fewer keys after one that had more bytes."""
+"""Values of one round trip, as far as those of the one before tell."""
 _CONSISTENCY = (
     "no single moment: each key as it was when it was read; those that came or went meanwhile may be in it"
 )
@@ -127,7 +127,7 @@ class _KeyReader:
     def __init__(self, order: Order, known: _SeenNames) -> None:
         self._order = order
         self._known = known
-        self._batch = _FEWEST * 16
+        self._batch = 1
         self._refused: tuple[bytes, str] | None = None
         self._refused_count = 0
         self.count = 0
@@ -175,7 +175,7 @@ class _KeyReader:
                 size += len(value)
                 self.count += 1
                 yield StoredKey(name, None if ttl_ms < 0 else now_ms + ttl_ms, value)
-        self._batch = max(_FEWEST, self._batch // 4) if size > _BYTES_AT_ONCE else min(_MOST, self._batch * 2)
+        self._batch = max(1, min(_MOST, 2 * self._batch, len(names) * _BYTES_AT_ONCE // (size or 1)))
 
     def _refuse(self, name: bytes, failure: Failure) -> None:
         if failure.code != "NOPERM":

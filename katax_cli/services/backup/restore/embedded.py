@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import gettempdir
 
@@ -50,10 +50,16 @@ def remove_killed() -> list[str]:
     """Ends and removes what drills left that were killed; returns the names."""
     temporary = Path(gettempdir())
     left = [temporary / name for name in os.listdir(temporary) if is_abandoned(name, "drill")]
-    mine = [home for home in left if home.lstat().st_uid == os.geteuid()]
+    mine = [home for home in left if _is_mine(home)]
     for home in mine:
         _remove(home)
     return [home.name for home in mine]
+
+
+def _is_mine(home: Path) -> bool:
+    with suppress(FileNotFoundError):  # another drill was faster
+        return home.lstat().st_uid == os.geteuid()
+    return False
 
 
 def _remove(home: Path) -> None:

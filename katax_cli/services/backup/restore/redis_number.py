@@ -76,18 +76,29 @@ class RedisNumber:
         self.refuse(swap=False)  # while a confirmation was waited for others may have come
         with self._open() as redis:
             if self._is_of_killed:
-                redis.redis("FLUSHDB", "ASYNC")
-                self._order.tell(
-                    f"emptied database {self.target}, which a killed {self._purpose} left half full"
-                )
+                self._empty(redis)
             if redis.redis("SET", MARKER, self._maker, "NX") is None:
-                raise Refused(
-                    f"database {self.target} is being restored by another process; name another number"
-                )
+                raise self._taken()
             if size := int(redis.redis("DBSIZE")) - 1:
                 redis.redis("DEL", MARKER)
                 self._refuse_keys(size)
             self._is_made = True
+
+    def _empty(self, redis: RedisDatabase) -> None:
+        """Empties what a killed one left. Others may have found it at the same moment: one takes its marker, and who
+        comes later gives that back."""
+        maker = redis.redis("GETSET", MARKER, self._maker)
+        if maker is None:
+            redis.redis("DEL", MARKER)
+        elif not is_abandoned(maker.decode("utf-8", "replace"), self._purpose):
+            redis.redis("SET", MARKER, maker)
+            raise self._taken()
+        else:
+            redis.redis("FLUSHDB", "ASYNC")
+            self._order.tell(f"emptied database {self.target}, which a killed {self._purpose} left half full")
+
+    def _taken(self) -> Refused:
+        return Refused(f"database {self.target} is being restored by another process; name another number")
 
     def publish(self, note_kept: Callable[[str], object]) -> str | None:
         with self._open() as redis:
@@ -124,11 +135,11 @@ class KeyLoader:
     def load(self, settings: ConnectionSettings) -> None:
         path = self._order.folder / self._file.path
         with cast("RedisDatabase", self._order.open_database(settings)) as redis, opened(path) as pieces:
-            before = server_infos(redis)
+            before, maker = server_infos(redis), redis.redis("GET", MARKER)
             for batch in _batches(stored_keys(self._told(pieces))):
                 self._order.work.check()
                 self._put(redis, batch)
-            if losses := list(_losses(redis, before, self._lasting)):
+            if losses := list(_losses(redis, before, maker, self._lasting)):
                 raise BackupHindered("; ".join(losses))
 
     def problems(self, settings: ConnectionSettings) -> list[str]:
@@ -178,14 +189,16 @@ class KeyLoader:
             self._order.told(count)
 
 
-def _losses(redis: RedisDatabase, before: Sequence[Mapping[str, str]], lasting: int) -> Iterator[str]:
+def _losses(
+    redis: RedisDatabase, before: Sequence[Mapping[str, str]], maker: bytes, lasting: int
+) -> Iterator[str]:
     """The ways in which a server loses keys that it took: each would leave a part of the backup without an error."""
     after = server_infos(redis)
     if identities(before) != identities(after):
         yield "the server was restarted or replaced meanwhile, which may have lost keys"
     elif evicted := _evicted(after) - _evicted(before):
         yield f"the server evicted {evicted:,} key{'s' * (evicted != 1)} meanwhile; raise its maxmemory"
-    if redis.redis("GET", MARKER) is None:
+    if redis.redis("GET", MARKER) != maker:
         yield "the database was emptied meanwhile"
     size = sum(int(redis.redis("DBSIZE", shard=shard)) for shard in redis.shards())
     if size < lasting:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from contextlib import contextmanager
 from functools import partial
@@ -16,7 +15,7 @@ from katax_cli.profiles.sources.ownership import refuse_untrusted
 from katax_cli.services.backup.manifest import MANIFEST, Manifest
 from katax_cli.services.backup.restore.destination import RestoreTarget, Tell
 from katax_cli.services.backup.restore.kept import note_kept as note_beside
-from katax_cli.services.backup.restore.load import Loader, RestoreOrder
+from katax_cli.services.backup.restore.load import Loader, RestoreOrder, version_numbers
 from katax_cli.services.backup.verify import validated
 from katax_cli.services.backup.work import StoppableWork
 from katax_cli.services.tables.scratch import Open, Purpose, administrator, open_settings
@@ -167,7 +166,7 @@ def _refuse_unfit(order: RestoreOrder) -> None:
             f"{manifest.name!r} is a backup of {manifest.server_version}, and {database.name!r} is {version}; "
             "MySQL and MariaDB do not read each other's"
         )
-    if _numbers(version, engine) < _numbers(manifest.server_version, engine):
+    if version_numbers(version, engine) < version_numbers(manifest.server_version, engine):
         raise Refused(
             f"{database.name!r} is {engine} {version}, older than the server of {manifest.name!r}, "
             f"{manifest.server_version}; restore on that version or later"
@@ -182,11 +181,6 @@ def asking(order: RestoreOrder) -> Iterator[Any]:
         return
     with administrator(order.database, order.open_database) as server:
         yield server
-
-
-def _numbers(version: str, engine: str) -> tuple[int, ...]:
-    """The part of a version that decides about dumps: 15 of PostgreSQL 15.18, 10.11 of MariaDB 10.11.19."""
-    return tuple(int(number) for number in re.findall(r"\d+", version)[: 1 if engine == "postgresql" else 2])
 
 
 def destination_for(order: RestoreOrder, into: str | None) -> RestoreTarget:
@@ -205,11 +199,11 @@ def destination_for(order: RestoreOrder, into: str | None) -> RestoreTarget:
 
 def loader_for(order: RestoreOrder) -> Loader:
     """The way of the engine, whose tool is there and new enough."""
-    from katax_cli.services.backup.restore import load, redis_number
+    from katax_cli.services.backup.restore import load, pg_restore, redis_number
 
     engine = order.manifest.engine
     if engine == "postgresql":
-        return load.PostgresLoader(order)
+        return pg_restore.PostgresLoader(order)
     if engine == "redis":
         return redis_number.KeyLoader(order)
     return load.FileLoader(order) if engine == "sqlite" else load.StreamLoader(order)

@@ -178,7 +178,10 @@ class RenamedDatabase(_ServerDatabase):
             return bool(cast("SqlDatabase", server).run(sql_of(self._database).exists, [self.target]).rows)
 
     def _rename(self, server: AnyDatabase, names: Mapping[str, str]) -> None:
-        """Ends the sessions on the old one while the server waits for that; new sessions wait for the server."""
+        """Ends the sessions on them while the server waits for that; new sessions wait for the server.
+
+        On the new one those are a pooler's that the profile does not name: it keeps them when ours have ended.
+        """
         renames: RenamesDatabases = part(server.engine, "backup.restore")
         done, failures = Event(), list[KataxError]()
 
@@ -186,7 +189,9 @@ class RenamedDatabase(_ServerDatabase):
             while not done.is_set():
                 try:
                     ended = server.ask(
-                        lambda connection, _: renames.end_sessions(connection, self.target),
+                        lambda connection, _: {
+                            name: renames.end_sessions(connection, name) for name in names
+                        },
                         safety=Safety.READ,
                         timeout=FOREVER,
                         doing="ending sessions",
@@ -194,11 +199,11 @@ class RenamedDatabase(_ServerDatabase):
                 except KataxError as error:
                     failures.append(error)
                     return
-                for session in ended:
+                for session in ended.get(self.target, ()):
                     self._tell(f"ended session {session} on {self.target!r}")
                 done.wait(_END_SESSIONS_EVERY)
 
-        ending = start("katax-end-sessions", end_sessions) if len(names) > 1 else None
+        ending = start("katax-end-sessions", end_sessions)
         try:
             for left in reversed(range(_RENAME_ATTEMPTS)):
                 try:
@@ -219,8 +224,7 @@ class RenamedDatabase(_ServerDatabase):
                     raise BackupError(f"{self.target!r} was not replaced: {why}") from error
         finally:
             done.set()
-            if ending is not None:
-                ending.ended(None)
+            ending.ended(None)
 
 
 class MarkedDatabase(_ServerDatabase):

@@ -13,6 +13,7 @@ import pytest
 
 from katax_cli.engines.registry import part
 from katax_cli.profiles.load import load_profile
+from katax_cli.services.backup.dumps import pg_dump
 from katax_cli.services.backup.manifest import Omission
 from katax_cli.services.runtime.runtime import Runtime
 from tests.cli.harness import katax
@@ -222,3 +223,38 @@ def test_a_missing_or_older_tool_is_a_matter_of_configuration(target: Target, tm
     assert code == 2
     assert message.startswith(f"pg_dump 9.6.1 ({tools}/pg_dump) is older than the server, ")
     assert left(tmp_path) == []
+
+
+def test_two_schemas_differ_by_their_things_and_not_by_order_or_casts() -> None:
+    """What differs is named, and nothing of it is repeated: it may be a secret."""
+    one = b"""-- Name: t; Type: TABLE; Schema: public; Owner: -
+CREATE TABLE public.t (
+    s character varying(9) CHECK (((s)::text = ANY ((ARRAY['a'::character varying, 'b'::character varying])::text[])))
+);
+-- Name: t k; Type: FK CONSTRAINT; Schema: public; Owner: -
+    ADD CONSTRAINT k FOREIGN KEY (s) REFERENCES public.u(s);
+-- Name: USER MAPPING x SERVER y; Type: USER MAPPING; Schema: -; Owner: -
+    password 'secret'""".splitlines()
+    again = [
+        *one[4:6],
+        b"\\restrict aBc",
+        *one[:2],
+        one[2].replace(
+            b"((ARRAY['a'::character varying, 'b'::character varying])::text[])",
+            b"(ARRAY[('a'::character varying)::text, ('b'::character varying)::text])",
+        ),
+        one[3],
+        *one[6:],
+    ]
+
+    assert (pg_dump.schema_hash(one) == pg_dump.schema_hash(again), pg_dump.differing(one, again)) == (
+        False,
+        [],
+    )
+    assert pg_dump.differing(one, [line.replace(b"'b'", b"'c'") for line in again]) == [
+        "t; Type: TABLE; Schema: public"
+    ]
+    assert pg_dump.differing(one, [*again[:-1], b"    password 'other'"]) == [
+        "USER MAPPING x SERVER y; Type: USER MAPPING; Schema: -"
+    ]
+    assert pg_dump.differing(one, again[2:]) == ["t k; Type: FK CONSTRAINT; Schema: public"]

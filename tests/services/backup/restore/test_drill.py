@@ -15,8 +15,9 @@ from katax_cli.engines.postgresql.backup import restore as postgresql_restore
 from katax_cli.errors import Unavailable
 from katax_cli.services.backup.manifest import Manifest, RestoreDrill, read_manifest, write_manifest
 from katax_cli.services.backup.restore.drill import drill_backup, stamp
+from katax_cli.services.backup.restore.embedded import remove_killed
 from katax_cli.services.backup.work import StoppableWork
-from katax_cli.services.tables.scratch import open_settings
+from katax_cli.services.tables.scratch import new_name, open_settings
 from tests.cli.harness import Done, katax, write_profile
 from tests.cli.processes import spawn
 from tests.engines.connections import settings_for
@@ -269,6 +270,18 @@ def test_a_file_is_drilled_on_a_server_of_its_own(
     assert drill(manifest.name).code == 2
     assert drill(manifest.name, "--latest", "--embedded").code == 2
     assert drill("--latest", "--embedded", "-c", "other").code == 2
+
+
+def test_drills_that_begin_at_once_remove_what_a_killed_one_left_once(
+    tmpdir_only: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of them finds it gone that it has seen."""
+    with spawn("version") as ended:
+        ended.wait()
+    gone, left = (new_name("drill").replace(f"_{os.getpid()}_", f"_{ended.pid}_") for _ in "ab")
+    (tmpdir_only / left).mkdir()
+    monkeypatch.setattr("os.listdir", lambda folder: [gone, left])
+    assert remove_killed() == [left]
 
 
 @pytest.fixture

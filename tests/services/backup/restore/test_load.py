@@ -22,7 +22,11 @@ ALTER DATABASE "a;b""c" OWNER TO "Mr. X";
 COMMENT ON DATABASE "a;b""c" IS 'one;
 two {name}';
 ALTER DATABASE "a;b""c" SET search_path TO 'x', "y;z";
+ALTER DATABASE "a;b""c" CONNECTION LIMIT = 5;
+ALTER ROLE "Mr. X" IN DATABASE "a;b""c" SET search_path TO 'x;y';
 ALTER TABLE t OWNER TO app;
+REVOKE CONNECT,TEMPORARY ON DATABASE "a;b""c" FROM PUBLIC;
+GRANT CONNECT ON DATABASE "a;b""c" TO reader WITH GRANT OPTION;
 GRANT SELECT ON TABLE t TO PUBLIC;
 GRANT SELECT ON TABLE t TO reader WITH GRANT OPTION;
 """
@@ -41,6 +45,15 @@ def test_the_head_of_a_dump_says_how_its_database_was_made() -> None:
     assert {part.what: set(part.roles) for part in head.parts} == {
         "owners": {"Mr. X", "app"},
         "grants": {"reader"},
+        "settings of roles": {"Mr. X"},
+    }
+    assert {part.what: part.finish for part in head.parts} == {
+        "owners": ('ALTER DATABASE {name} OWNER TO "Mr. X"', "ALTER DATABASE {name} CONNECTION LIMIT = 5"),
+        "grants": (
+            "REVOKE CONNECT,TEMPORARY ON DATABASE {name} FROM PUBLIC",
+            "GRANT CONNECT ON DATABASE {name} TO reader WITH GRANT OPTION",
+        ),
+        "settings of roles": ("ALTER ROLE \"Mr. X\" IN DATABASE {name} SET search_path TO 'x;y'",),
     }
 
 

@@ -17,6 +17,7 @@ from katax_cli.errors import BackupError, Refused
 from katax_cli.profiles.load import load_profile
 from katax_cli.services.backup.manifest import read_manifest, write_manifest
 from katax_cli.services.backup.restore.destination import MARKER
+from katax_cli.services.backup.restore.redis_number import RedisNumber
 from katax_cli.services.backup.restore.run import prepare
 from katax_cli.services.backup.work import StoppableWork
 from katax_cli.services.runtime.runtime import Runtime
@@ -282,6 +283,30 @@ def test_redis_gets_every_key_with_its_end(keys: redis.Redis, tmp_path: Path) ->
     assert restore(manifest.name, "one")[0] == 2
     assert restore(manifest.name, "1", "--swap")[0] == 2
     assert dumped(keys) == before
+
+
+def test_of_two_that_find_a_killed_restore_one_empties_the_database(
+    keys: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have looked before one of them begins. Later, the bad twin, there is nothing to find."""
+    keys.set("a", 1)
+    folder = Path("backups", back_up().name).absolute()
+    with spawn("version") as ended:
+        ended.wait()
+    with other(keys, 1) as target, Runtime(load_profile()) as runtime:
+        target.set(MARKER, new_name("restore").replace(f"_{os.getpid()}_", f"_{ended.pid}_"))
+        work = StoppableWork("main")
+        first, second = (prepare(folder, runtime.database("main"), "1", work=work) for _ in "ab")
+        monkeypatch.setattr(RedisNumber, "refuse", lambda self, *, swap: False)
+        destination = first._destination
+        destination.make(None)
+        maker = target.get(MARKER)
+        with pytest.raises(Refused, match="is being restored by another process"):
+            second.run()
+        assert (target.get(MARKER), target.dbsize()) == (maker, 1)
+        destination.discard()
+        second.run()
+        assert target.keys() == [b"a"]
 
 
 def test_redis_is_empty_again_when_a_restore_fails(keys: redis.Redis, tmp_path: Path) -> None:

@@ -1,0 +1,181 @@
+"""PostgreSQL by `pg_restore --jobs`: filled in parallel, then compared with the manifest."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, TypeVar, cast
+
+from katax_cli.core.clock import SYSTEM
+from katax_cli.core.settings import ConnectionSettings
+from katax_cli.core.sql import quote_identifier
+from katax_cli.engines import restores as abilities
+from katax_cli.engines.dumps import Credentials
+from katax_cli.engines.registry import part
+from katax_cli.errors import BackupError, BackupHindered, ConfigError, KataxError
+from katax_cli.services.backup.dumps import pg_dump
+from katax_cli.services.backup.restore.destination import FOREVER
+from katax_cli.services.backup.restore.load import (
+    RestoreOrder,
+    count_rows,
+    credentials,
+    differences,
+    is_of_this_version,
+    let_go,
+    run_restore,
+)
+from katax_cli.services.backup.spool import private_folder
+from katax_cli.services.backup.tools import chunks, refuse_older, run_tool, secret_files
+from katax_cli.services.calls.guard import Safety
+from katax_cli.services.databases.sql import SqlDatabase
+from katax_cli.services.tables.scratch import AnyDatabase, administrator
+
+T = TypeVar("T")
+_ASK_SIZE_EVERY = 1.0
+_SCHEMA = "katax-schema-"
+_LARGE_OBJECTS = "SELECT count(*) FROM pg_largeobject_metadata"
+
+
+class PostgresLoader:
+    """pg_restore, with as many sessions as jobs."""
+
+    def __init__(self, order: RestoreOrder) -> None:
+        self._order = order
+        self._dump = order.folder / pg_dump.DUMP
+        self._pg_dump, self._pg_restore = pg_dump.tools(order.tools)
+        wrote = order.manifest.tool.rpartition(" ")[2]
+        refuse_older(self._pg_restore, wrote, parts=1, package=pg_dump.PACKAGE)
+        self._part: abilities.ReadsDumpHead = part(order.database.engine, "backup.restore")
+        self._head = self._read_head()
+
+    def head(self) -> abilities.DumpHead | None:
+        return self._head
+
+    def _read_head(self) -> abilities.DumpHead:
+        printed: list[bytes] = []
+        words = [self._pg_restore.path, *self._part.head_words(str(self._dump))]
+        run_tool(self._order.work, words, Credentials(()), read=lambda output: printed.extend(chunks(output)))
+        return self._part.head(b"".join(printed).decode(errors="surrogateescape"))
+
+    def load(self, settings: ConnectionSettings) -> None:
+        options, statements = self._chosen()
+        words = self._part.words(str(self._dump), jobs=self._order.jobs, options=options)
+        with administrator(self._order.database, self._order.open_database) as server:
+            spoken, is_english = self._english(server, settings)
+            tell_size = self._growth(cast("SqlDatabase", server), str(settings.database))
+            try:
+                run_restore(self._order, self._pg_restore, spoken, words, each_moment=tell_size)
+            except BackupError as error:
+                if is_english:
+                    raise
+                why = "whether the dump is at fault cannot be told, for the server's messages are not in English"
+                raise BackupHindered(f"{error}; {why} (lc_messages)") from error
+        self._finish(str(settings.database), statements)
+
+    def _english(self, server: AnyDatabase, settings: ConnectionSettings) -> tuple[ConnectionSettings, bool]:
+        """The settings of sessions whose messages are in English where that can be, and whether they are."""
+        spoken = self._asked(server, lambda connection: self._part.english(connection, settings))
+        # A pooler that the profile does not name refuses such options.
+        with suppress(ConfigError), self._order.open_database(spoken) as database:
+            return spoken, self._asked(database, self._part.is_english)
+        return settings, self._asked(server, self._part.is_english)
+
+    def _growth(self, server: SqlDatabase, name: str) -> Callable[[], None]:
+        """Tells now and then how large the database is by now."""
+        asked_at = SYSTEM.monotonic()
+
+        def tell_size() -> None:
+            nonlocal asked_at
+            if SYSTEM.monotonic() - asked_at < _ASK_SIZE_EVERY:
+                return
+            asked_at = SYSTEM.monotonic()
+            # Its size is for people: without an answer the restore goes on.
+            with suppress(KataxError):
+                [(size,)] = server.run("SELECT pg_database_size($1)", [name]).rows
+                self._order.told(int(size))
+
+        return tell_size
+
+    def _chosen(self) -> tuple[list[str], list[str]]:
+        """Options that leave out the parts that name roles which are not there, or not ours to act for; statements on
+        the database itself. Only a superuser has rights on it still when it is somebody else's."""
+        database = self._order.database
+        mine, known = self._roles()
+        options, statements = list[str](), [*self._head.finish]
+        for dump_part in self._head.parts:
+            usable = known if mine is None or dump_part.what == "grants" else mine
+            missing = sorted(dump_part.roles - usable)
+            if missing:
+                options += [dump_part.option] if dump_part.option else []
+                role = missing[0]
+                why = f"this role may not act for {role!r}" if role in known else f"there is no role {role!r}"
+                self._order.tell(f"{dump_part.what} are not restored: {why} on {database.name!r}")
+            elif mine is None:
+                statements += dump_part.finish
+        return options, statements
+
+    def _roles(self) -> tuple[frozenset[str] | None, frozenset[str]]:
+        """The roles that this session may act for (None: all), and those that there are."""
+        with administrator(self._order.database, self._order.open_database) as server:
+            return self._asked(server, self._part.roles), self._asked(server, self._part.known_roles)
+
+    def _asked(self, server: AnyDatabase, question: Callable[[Any], T]) -> T:
+        return server.ask(lambda connection, _: question(connection), safety=Safety.READ, doing="the restore")
+
+    def _finish(self, name: str, statements: list[str]) -> None:
+        """Sets what the database itself was set to."""
+        with administrator(self._order.database, self._order.open_database) as server:
+            quoted = quote_identifier(name, cast("SqlDatabase", server).dialect)
+            for statement in statements:
+                cast("SqlDatabase", server).execute(statement.replace("{name}", quoted, 1), timeout=FOREVER)
+
+    def problems(self, settings: ConnectionSettings) -> list[str]:
+        order, manifest = self._order, self._order.manifest
+        with ThreadPoolExecutor(1, thread_name_prefix="katax-restore-schema") as beside:
+            reading = beside.submit(self._schema, settings)
+            try:
+                with cast("SqlDatabase", order.open_database(settings)) as database:
+                    found = count_rows(database, manifest.rows)
+                    [(large,)] = database.run(_LARGE_OBJECTS, timeout=FOREVER).rows
+                    is_comparable = is_of_this_version(manifest, database)
+                objects, schema = reading.result()
+            except BaseException:
+                order.work.cut()  # nobody waits for the other one
+                raise
+        problems = differences("rows of", manifest.rows, found)
+        if large:
+            objects["large object"] = int(large)
+        problems += differences("number of", manifest.objects, objects)
+        if not problems and is_comparable and manifest.tool == str(self._pg_dump):
+            problems += self._schema_problems(schema)
+        return problems
+
+    def _schema_problems(self, restored: list[bytes]) -> list[str]:
+        """The dump itself is asked where the hash differs, for a server may say what it read again in other words."""
+        wanted = self._order.manifest.schema_hash
+        if pg_dump.schema_hash(restored) == wanted:
+            return []
+        dumped = pg_dump.schema(self._order.work, self._pg_restore, self._dump)
+        names = pg_dump.differing(dumped, restored)
+        if not names and pg_dump.schema_hash(dumped) == wanted:
+            return []
+        named = f": {', '.join(names[:5])}" if names else ""
+        return [f"the schema differs from the one that was backed up{named}"]
+
+    def let_go(self, settings: ConnectionSettings) -> None:
+        let_go(self._order, self._part, settings)
+
+    def _schema(self, settings: ConnectionSettings) -> tuple[dict[str, int], list[bytes]]:
+        """The things in the restored database, and its schema."""
+        work = self._order.work
+        with private_folder(_SCHEMA) as folder, secret_files(credentials(settings)) as secrets:
+            path = folder / "schema"
+            words = [self._pg_dump.path, *secrets.words, "--format=custom", "--schema-only", f"--file={path}"]
+            run_tool(work, words, secrets)
+            with ThreadPoolExecutor(1, thread_name_prefix="katax-restore-schema") as beside:
+                reading = beside.submit(pg_dump.schema, work, self._pg_restore, path)
+                entries = pg_dump.toc(work, self._pg_restore, path)
+            counted = Counter(entry.kind.lower() for entry in entries if entry.kind in pg_dump.COUNTED)
+            return dict(counted), reading.result()
