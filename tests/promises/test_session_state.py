@@ -359,14 +359,18 @@ def test_the_next_caller_meets_a_new_session(
     pooled: Pooled, leave: Callable[[SqlDatabase, list[str]], None]
 ) -> None:
     fresh = pooled.seen_by_the_next()
-    crossed = []
+    crossed = {}
     for statements in pooled.states():
         leave(pooled.db, statements)
-        if pooled.seen_by_the_next() != fresh:
-            crossed.append(statements)
+        if (seen := pooled.seen_by_the_next()) != fresh:
+            crossed[tuple(statements)] = differences(seen, fresh)
             pooled.start_over()
 
-    assert crossed == []
+    assert crossed == {}
+
+
+def differences(seen: list[object], fresh: list[object]) -> list[tuple[object, object]]:
+    return [pair for pair in zip(seen, fresh, strict=True) if pair[0] != pair[1]]
 
 
 def test_after_a_time_out(pooled: Pooled) -> None:
