@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, cast
+from uuid import uuid4
 
 import psycopg
 import pymysql
@@ -176,7 +177,7 @@ QUESTIONS = {
         "execute plan",
         "handler h read first",
         "select count(*) from information_schema.innodb_trx where trx_mysql_thread_id = connection_id()",
-        "xa start 'y'",
+        "xa start '{fresh}'",
     ],
     "sqlite": [
         "select name, type from sqlite_temp_master order by 1",
@@ -231,7 +232,9 @@ class Pooled:
         ]
 
     def seen_by_the_next(self) -> list[object]:
-        return [self._answer(question.format(**self._names)) for question in QUESTIONS[self.engine]]
+        # The server learns of a closed connection when it comes to it, and keeps the name of its transaction so long.
+        names = self._names | {"fresh": uuid4().hex}
+        return [self._answer(question.format(**names)) for question in QUESTIONS[self.engine]]
 
     def _answer(self, question: str) -> object:
         try:
