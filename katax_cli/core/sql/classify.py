@@ -56,12 +56,13 @@ _READING_PRAGMAS = keywords(
 _COMMITTING = keywords("LOCK UNLOCK FLUSH CHECK CACHE RESET CHANGE STOP")
 _ACTING_PRAGMAS = frozenset({"OPTIMIZE", "INCREMENTAL_VACUUM", "WAL_CHECKPOINT", "SHRINK_MEMORY"})
 _HARMLESS_DROPS = frozenset({"NOT", "DEFAULT", "EXPRESSION", "IDENTITY"})
-_RIGHTS = (["GRANT"], ["REVOKE"], ["REASSIGN"])
+_SERVER_WIDE_VERBS = keywords("GRANT REVOKE REASSIGN KILL SHUTDOWN CHANGE STOP INSTALL UNINSTALL")
 _SERVER_WIDE = {
     *product(("ALTER", "CREATE", "RENAME"), ("ROLE", "USER", "GROUP")),
-    *product(("SET",), ("PASSWORD", "GLOBAL", "PERSIST", "PERSIST_ONLY")),
+    *product(("RESET",), ("MASTER", "SLAVE", "REPLICA", "PERSIST")),
     *(("ALTER", what) for what in ("SYSTEM", "DATABASE", "SCHEMA", "DEFAULT", "POLICY")),
 }
+_OF_THE_SERVER = ("PASSWORD", "GLOBAL", "PERSIST", "PERSIST_ONLY")
 # Patterns as text are compiled at their first use, which keeps the import cheap.
 _LOSSY_WORD = r"(?i)\b(DROP|TRUNCATE|DELETE|(?<!KEY )(?<!DO )UPDATE)\b"
 # What MySQL 5.6 did not run yet. MariaDB runs none of it, nor does MySQL what is for MariaDB.
@@ -170,7 +171,8 @@ def _classify(code: list[Code], dialect: Dialect) -> Classification:
     classification = (
         special(code, dialect) if special else Classification(verb, _KIND_OF.get(verb, "unknown"))
     )
-    if _is_disruptive(code):
+    # A SET that changes the server counts as DDL.
+    if _is_disruptive(code) or (classification.verb, classification.kind) == ("SET", "ddl"):
         return replace(classification, disruptive=True)
     if classification.kind in ("read", "write", "copy") and special not in (_explain, _analyze):
         return _with_changes(classification, code, dialect)
@@ -178,8 +180,8 @@ def _classify(code: list[Code], dialect: Dialect) -> Classification:
 
 
 def _is_disruptive(code: list[Code]) -> bool:
-    words = _words(code[:3])
-    return words[:1] in _RIGHTS or tuple(words[:2]) in _SERVER_WIDE
+    words = [word for word in _words(code[:4]) if word not in ("OR", "REPLACE")]
+    return bool(words) and (words[0] in _SERVER_WIDE_VERBS or tuple(words[:2]) in _SERVER_WIDE)
 
 
 def _with_changes(classification: Classification, code: list[Code], dialect: Dialect) -> Classification:
@@ -359,8 +361,13 @@ def _set(code: list[Code], dialect: Dialect) -> Classification:
         return _set_for_one(code, dialect)
     if second == "TRANSACTION":
         return Classification("SET", "transaction")
-    changes_server = second in ("PASSWORD", "GLOBAL", "PERSIST", "PERSIST_ONLY")
-    changes_server |= second.startswith(("@@GLOBAL.", "@@PERSIST"))
+    # Each of `SET a = 1, GLOBAL b = 2` says for itself whose it is.
+    depth = code[0].depth
+    names = [second]
+    names += [after.text.upper() for item, after in pairwise(code) if (item.text, item.depth) == (",", depth)]
+    changes_server = any(
+        name in _OF_THE_SERVER or name.startswith(("@@GLOBAL.", "@@PERSIST")) for name in names
+    )
     return Classification("SET", "ddl" if changes_server and dialect == "mysql" else "session")
 
 

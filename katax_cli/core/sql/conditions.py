@@ -37,7 +37,8 @@ _CONNECTED = (
 _NEXT_PAIR = rf"[,;]\s*+{_OPERAND}\s*+[=!<>]"
 _CLAUSE = (
     r"\s(?:(?:order|group)\s+by\s+\w|limit\s+\d+|union\s+(?:all\s+)?select|collate\s+\w+\s*\Z|escape\s+['\"]"
-    r"|(?:and|or|xor|not|\|\||&&)\s*\Z|(?:\|\||&&)\s|--(?:\s|\Z))|;\s*\Z"
+    r"|(?:and|or|xor|not|\|\||&&)\s*\Z|(?:\|\||&&)\s|--(?:\s|\Z))"
+    r"|;\s*+(?:\Z|(?:delete\s+from|drop|truncate|insert\s+into|select)\s)"
 )
 _MORE = rf"{_CONNECTED}|{_NEXT_PAIR}"
 # Conditions of other shapes: `and data->>'a' = 'b'`, `and (n + 1) * 2 > 5`, `and starts_with(name, 'A')`.
@@ -61,7 +62,10 @@ _COMPARED_NAME = r"(?:\A|(?<=\s))(?P<compared>[^\W\d][\w.]*)\s*(?=[=!<>])"
 _CONNECTOR = r"(?:(?<!\w)(?:and|or|xor|where|having)(?!\w)|(?<=\s)(?:\|\||&&))"
 _QUOTED_NAME = r"\"[^\"]{1,128}+\"|`[^`]{1,128}+`|\[[^]]{1,128}+\]"
 _NAME = rf"(?:[^\W\d][\w.]*+|{_QUOTED_NAME})(?:\.(?:\w++|{_QUOTED_NAME}))*+"
-_WORDS = "and|or|xor|is|isnull|notnull|not|in|i?like|rlike|regexp|glob|match|between"
+_WORDS = (
+    "and|or|xor|is|isnull|notnull|not|in|i?like|rlike|regexp|glob|match|between|similar|sounds|member|overlaps"
+    "|collate|div|mod"
+)
 _ENDS = rf"(?=\s*+(?:\Z|[^\w\s,.;:?'\"]|(?:{_WORDS})\b))"
 _CONNECTED_NAME = rf"{_CONNECTOR}[\s(!~+-]*+(?:not\b[\s(!~+-]*+)*+(?P<connected>{_NAME}){_ENDS}"
 # What a function gets: `and starts_with (name, 'A')`.

@@ -9,14 +9,14 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 import pymysql
 
 from katax_cli.core.engine_names import Dialect, EngineName
-from katax_cli.core.resilience.failure import Failure
+from katax_cli.core.resilience.failure import Failure, FailureKind
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import AnySql, Residue, Statement, compile_query, statement_of
 from katax_cli.engines.base import Params, Result, RowStream, SqlFacts, Table, TableDescription, Text
 from katax_cli.engines.greeting import greeted
 from katax_cli.engines.mysql import catalog
 from katax_cli.engines.mysql.connect import open_session, session_settings
-from katax_cli.engines.mysql.failures import classify
+from katax_cli.engines.mysql.failures import classify, refused_by_server
 from katax_cli.engines.mysql.rows import fetched
 from katax_cli.engines.mysql.session import MysqlSession
 from katax_cli.engines.mysql.stream import streamed
@@ -85,7 +85,14 @@ class MysqlEngine:
         connection.say_goodbye()
 
     def classify(self, error: BaseException) -> Failure:
-        return classify(error)
+        failure = classify(error)
+        if not refused_by_server(failure):
+            return failure
+        # With others to ask, the one that takes writes is one of them, and is not available.
+        kind = FailureKind.UNREACHABLE if self.settings.replicas else failure.kind
+        return failure._replace(
+            kind=kind, message=f"the server is read-only, as a standby is: {failure.message}"
+        )
 
     def execute(
         self, connection: MysqlSession, sql: AnySql, params: Params = None, timeout: float | None = None

@@ -86,6 +86,11 @@ def classify(error: BaseException) -> Failure:
     )
 
 
+def refused_by_server(failure: Failure) -> bool:
+    """True for a write that the whole server takes from nobody, not only this session or transaction."""
+    return failure.kind is FailureKind.READ_ONLY and failure.code != "1792"
+
+
 def _violation(number: int, message: str) -> Violation | None:
     if number not in _CONSTRAINTS:
         return None

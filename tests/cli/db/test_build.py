@@ -128,7 +128,7 @@ def test_a_condition_that_may_mean_more_than_its_value_touches_nothing(main: Tar
         "name !== Ada", "name <>= Ada", "name == Ada", "age =< 5", "age => 5", "name = x or 1=1", "name != Ada or 1=1",
         "id > 1 and name = b", "id > '1 and name = b'", "id != x", "id in (1, x)", "name != note",
         "name != Ada and note", "name != Ada and note % 2", "name != Ada and lower(trim(note))",
-        "name != Ada and (age + 1) * 2 > 5",
+        "name != Ada and (age + 1) * 2 > 5", "name != Ada and name similar to 'B%'", "name != Ada or age mod 2",
         "name != null", "name < now()", "name != Ada;", "age != ''", "name !=", "length(name) < 3 or 1=1", "name != :n",
     )  # fmt: skip
     for where in refused:

@@ -203,8 +203,23 @@ def test_what_changes_rights_or_the_server_is_disruptive() -> None:
         "set password = 'x'",
         "rename user a to b",
         "/*!50000 grant all on *.* to u */",
+        "set @@global.read_only = 1",
+        "set sql_mode = '', global read_only = 1",
+        "create or replace user u",
+        "kill 5",
+        "shutdown",
+        "reset master",
+        "stop slave",
+        "uninstall plugin p",
     ):
-        assert classify(sql, MY).disruptive
+        assert classify(sql, MY).disruptive, sql
+    for sql in (
+        "set @a = 1, @b = f(1, global)",
+        "set session sort_buffer_size = 1",
+        "reset query cache",
+        "create or replace view v as select 1",
+    ):
+        assert not classify(sql, MY).disruptive, sql
     for sql in (
         "alter table grant_t add a int",
         "select 'grant'",

@@ -61,7 +61,7 @@ def test_a_word_that_sql_would_read_as_more_than_a_value_is_refused() -> None:
         "&& a=b", "|| b",
         "or `n`=`n`", "or (n)=(n)", ", b = 2", "where id = 1", "order by n", "limit 1", "union select 1",
         "collate nocase",
-        "-- no", "/* no */", ";", "or\n1 =\t1", "or b between 1 and 2",
+        "-- no", "/* no */", ";", "; delete from w", "or\n1 =\t1", "or b between 1 and 2",
         "and data->>'a' = 'b'", "and (n + 1) * 2 > 5", "and starts_with(n, 'A')", "and (a, b) = (1, 2)",
         "and n::int > 5", "&& n->1", "or match(n) against ('x')",
         "and coalesce(lower(n), '') = 'b'", "and tags[1] = 'x'", "or (1)", "and !done",
@@ -108,6 +108,7 @@ def test_names_that_sql_would_read_as_columns() -> None:
         ("x or -n", ["n"]), ("x or t.n", ["t.n"]), ('x or "t"."n"', ["t.n"]), ("x or not n", ["n"]),
         ("x having n", ["n"]), ("x && n", ["n"]), ("foo and id", ["id"]), ("foo and id is null", ["id"]),
         ("rock and roll (live)", ["roll", "live"]),
+        ("x and n similar to 'b%'", ["n"]), ("x and n collate nocase like 'b'", ["n"]), ("x or n mod 2", ["n"]),
         ("foo and id card", []), ("foo and name, bar", []), ("Tom and Jerry (the name)", ["Jerry"]),
         ("https://x.y/?a=1&or=n", []), ("sand or'n", []), ("a||n", ["a"]), ("orn", []),
     ):  # fmt: skip

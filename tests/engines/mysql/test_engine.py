@@ -2,6 +2,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from functools import partial
@@ -565,10 +566,17 @@ class TestLosses:
         assert engine.server(session)["role"] == "replica"
         plain = create(settings_for(server, user="plain", password=None))
         weak = plain.connect(60.0)
-        kind, _, code = failure_of(engine, lambda: plain.execute(weak, "INSERT INTO t VALUES (1)"))
+        several = create(replace(plain.settings, replicas=(plain.settings,)))
+
+        def write() -> object:
+            return plain.execute(weak, "INSERT INTO t VALUES (1)")
+
+        (kind, message, code), (among_others, _, _) = failure_of(plain, write), failure_of(several, write)
         engine.close(weak)
         engine.close(session)
         assert (kind, code) == (FailureKind.READ_ONLY, "1290")
+        assert message.startswith("the server is read-only, as a standby is: ")
+        assert among_others is FailureKind.UNREACHABLE
 
     def test_other_errors_are_not_mysqls(self, engine: MysqlEngine) -> None:
         assert engine.classify(ValueError("boom")).kind is FailureKind.UNKNOWN
