@@ -32,6 +32,7 @@ from katax_cli import (
 )
 from katax_cli.core.callables import completed, is_async, plain
 from katax_cli.errors import MigrationError, SeedError
+from katax_cli.integrations.starlette import RateLimit
 from katax_cli.services.calls import event_loop
 from tests.services.redis_database import opened
 
@@ -99,6 +100,8 @@ def test_every_function_of_the_container_and_the_core(katax: Katax) -> None:
     refused(lambda: CircuitBreaker(ignore=work), "ignore")  # type: ignore[arg-type]
     refused(lambda: CircuitBreaker(on_state_change=work), "on_state_change()")  # type: ignore[arg-type]
     refused(lambda: CircuitBreaker(on_call_not_permitted=work), "on_call_not_permitted()")  # type: ignore[arg-type]
+    refused(lambda: katax.socket(port=0, may_join=work), "may_join")  # type: ignore[arg-type]
+    refused(lambda: RateLimit("x", key=work), "key")  # type: ignore[arg-type]
     assert katax.cron_jobs() == []
 
 
@@ -109,6 +112,7 @@ def test_every_function_of_the_services_on_redis(redis_url: str) -> None:
         refused(lambda: pubsub.psubscribe("c*", work), "psubscribe()")
         refused(lambda: store.subscribe(work), "subscribe()")
         refused(lambda: PubSub(redis, on_gap=work), "on_gap()")
+        refused(lambda: store.watch(print, on_end=work), "on_end")
         refused(lambda: Lock(redis, "job").on_lost(work), "on_lost()")
 
 

@@ -62,7 +62,7 @@ _SERVER_WIDE = {
     *product(("RESET",), ("MASTER", "SLAVE", "REPLICA", "PERSIST")),
     *(("ALTER", what) for what in ("SYSTEM", "DATABASE", "SCHEMA", "DEFAULT", "POLICY")),
 }
-_OF_THE_SERVER = ("PASSWORD", "GLOBAL", "PERSIST", "PERSIST_ONLY")
+_OF_THE_SERVER = r"(?i)(?:PASSWORD|GLOBAL|PERSIST(?:_ONLY)?)\Z|@@(?:GLOBAL\.|PERSIST)"
 # Patterns as text are compiled at their first use, which keeps the import cheap.
 _LOSSY_WORD = r"(?i)\b(DROP|TRUNCATE|DELETE|(?<!KEY )(?<!DO )UPDATE)\b"
 # What MySQL 5.6 did not run yet. MariaDB runs none of it, nor does MySQL what is for MariaDB.
@@ -306,12 +306,9 @@ def _drop(code: list[Code], dialect: Dialect) -> Classification:
     return _destructive("DROP", "ddl", " ".join(_words(code)[:2]))
 
 
-def _truncate(code: list[Code], dialect: Dialect) -> Classification:
-    return _destructive("TRUNCATE", "ddl", "TRUNCATE")
-
-
-def _purge(code: list[Code], dialect: Dialect) -> Classification:
-    return _destructive("PURGE", "unknown", "PURGE")
+def _lossy(code: list[Code], dialect: Dialect) -> Classification:
+    verb = code[0].text
+    return _destructive(verb, _KIND_OF.get(verb, "unknown"), verb)
 
 
 def _alter(code: list[Code], dialect: Dialect) -> Classification:
@@ -362,12 +359,8 @@ def _set(code: list[Code], dialect: Dialect) -> Classification:
     if second == "TRANSACTION":
         return Classification("SET", "transaction")
     # Each of `SET a = 1, GLOBAL b = 2` says for itself whose it is.
-    depth = code[0].depth
-    names = [second]
-    names += [after.text.upper() for item, after in pairwise(code) if (item.text, item.depth) == (",", depth)]
-    changes_server = any(
-        name in _OF_THE_SERVER or name.startswith(("@@GLOBAL.", "@@PERSIST")) for name in names
-    )
+    names = [b.text for a, b in pairwise(code) if a is code[0] or (a.text, a.depth) == (",", code[0].depth)]
+    changes_server = any(re.match(_OF_THE_SERVER, name) for name in names)
     return Classification("SET", "ddl" if changes_server and dialect == "mysql" else "session")
 
 
@@ -400,7 +393,7 @@ def _prepare(code: list[Code], dialect: Dialect) -> Classification:
 _SPECIAL = {
     "SELECT": _select, "VALUES": _select, "TABLE": _select, "WITH": _with,
     "EXPLAIN": _explain, "DESCRIBE": _explain, "DESC": _explain, "ANALYZE": _analyze,
-    "DROP": _drop, "TRUNCATE": _truncate, "PURGE": _purge, "ALTER": _alter, "CREATE": _create,
+    "DROP": _drop, "TRUNCATE": _lossy, "PURGE": _lossy, "ALTER": _alter, "CREATE": _create,
     "DO": _do, "COPY": _copy, "PRAGMA": _pragma, "SET": _set, "LOAD": _load,
     "BEGIN": _begin, "START": _begin, "PREPARE": _prepare,
 }  # fmt: skip

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from katax_cli.aio.container import AsyncKatax
 from katax_cli.aio.redis_services import AsyncRateLimiter
+from katax_cli.core.callables import plain
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.text.duration import Duration, in_seconds
 from katax_cli.integrations.starlette.errors import whole_seconds
@@ -63,7 +64,7 @@ class RateLimit:
         self.name = name
         self._max = max
         self._window = in_seconds(window)
-        self._key = key
+        self._key = plain(key, "key")
         self._algorithm = algorithm
         self._on_error = on_error
         self._redis = redis

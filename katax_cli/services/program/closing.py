@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from inspect import signature
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard
 
 from katax_cli.core.callables import is_async
 from katax_cli.core.clock import SYSTEM
@@ -20,7 +20,6 @@ _WAYS = ("dispose", "close", "shutdown", "stop", "disconnect")
 _ASK_EVERY = 0.02
 
 
-@runtime_checkable
 class Staged(Protocol):
     """Knows the order in which its parts end, and ends once for all callers."""
 
@@ -29,14 +28,19 @@ class Staged(Protocol):
     def shutdown_stages(self) -> Sequence[Stage]: ...
 
 
+def is_staged(target: object) -> TypeGuard[Staged]:
+    """By its class: an object may make up whatever attribute it is asked for, as pymongo's clients do."""
+    return hasattr(type(target), "shutdown_stages")
+
+
 def stages_of(target: object) -> list[Stage]:
     """The stages of closing a target: a container, a database, anything with close() or dispose(), or several.
 
     Raises TypeError for what cannot be ended.
     """
     targets = list(target) if isinstance(target, list | tuple | set | frozenset) else [target]
-    plain = [step_for(each) for each in targets if not isinstance(each, Staged)]
-    staged = [stage for each in targets if isinstance(each, Staged) for stage in each.shutdown_stages()]
+    plain = [step_for(each) for each in targets if not is_staged(each)]
+    staged = [stage for each in targets if is_staged(each) for stage in each.shutdown_stages()]
     return [*staged, *([lambda: plain] if plain else [])]
 
 

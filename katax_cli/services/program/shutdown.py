@@ -12,7 +12,7 @@ from katax_cli.core.resilience.shutdown import Shutdown, ShutdownReport, Stage, 
 from katax_cli.core.text.duration import Duration, in_seconds
 from katax_cli.profiles.model.model import ShutdownSettings
 from katax_cli.services.calls import left_behind
-from katax_cli.services.program.closing import Staged, closer_of, stages_of
+from katax_cli.services.program.closing import closer_of, is_staged, stages_of
 from katax_cli.services.program.signals import Terminator
 
 TIMEOUT = ShutdownSettings().timeout
@@ -54,7 +54,7 @@ class ShutdownController:
         self._log: Log = logger or _log
         self._signals = tuple(signals)
         self._reraise = reraise
-        self._shutdown = target.ending if isinstance(target, Staged) else Shutdown()
+        self._shutdown = target.ending if is_staged(target) else Shutdown()
 
     def execute(self) -> ShutdownReport:
         """Shuts down and says what came of it; called again, or meanwhile, waits for the same report.

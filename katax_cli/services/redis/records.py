@@ -297,6 +297,7 @@ class Records:
         the server keeps none meanwhile. What `fn` raises is logged; it is waited for, in the thread that receives.
         """
         plain(fn, "watch()")
+        plain(on_end, "on_end")
 
         def heard(event: RecordEvent) -> None:
             try:

@@ -8,7 +8,7 @@ from functools import partial
 from logging import getLogger
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from katax_cli.core.callables import plain
+from katax_cli.core.callables import completed, plain
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.settings import LOOPBACK
@@ -70,7 +70,7 @@ class Sockets:
         self.clients: dict[str, Client] = {}
         self.closing = False
         self.guesses = Guesses()
-        self._may_join = may_join
+        self._may_join = may_join and plain(may_join, "may_join")
         self._acknowledge = acknowledge
         self._handlers: dict[str, KnowingHandler] = {}
         self._greeters: list[Callable[[Client], object]] = []
@@ -323,7 +323,7 @@ class Sockets:
             return "this room is not open to you"
         if not joining:
             return None
-        if self._may_join is not None and not self._may_join(client, room):
+        if self._may_join and not completed(self._may_join(client, room), self._may_join, "may_join"):
             return "this room is not open to you"
         return f"{MAX_ROOMS} rooms are the limit" if len(client.rooms) >= MAX_ROOMS else None
 

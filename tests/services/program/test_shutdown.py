@@ -14,6 +14,7 @@ from typing import Any
 
 import psycopg
 import psycopg_pool
+import pymongo
 import pytest
 import sqlalchemy
 
@@ -274,6 +275,19 @@ def test_foreign_things_are_closed_or_refused_in_a_sentence(postgresql_url: str)
     assert connection.closed
     with pytest.raises(sqlite3.ProgrammingError):
         free.execute("select 1")
+
+
+def test_clients_that_make_up_whatever_they_are_asked_for(mongodb_url: str) -> None:
+    """Of a pymongo client every attribute is there, as a database of that name."""
+    client: Any = pymongo.MongoClient(mongodb_url)
+    client.admin.command("ping")
+    assert graceful_shutdown([client]).clean
+    with pytest.raises(pymongo.errors.InvalidOperation):
+        client.admin.command("ping")
+    with pytest.raises(
+        TypeError, match=r"AsyncMongoClient is closed on its event loop.* await its close\(\)"
+    ):
+        graceful_shutdown(pymongo.AsyncMongoClient(mongodb_url))
 
 
 def test_health_checks_are_for_databases_of_katax(postgresql_url: str) -> None:
