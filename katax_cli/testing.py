@@ -18,7 +18,7 @@ from katax_cli.core.settings import EMBEDDED_FOLDER, ConnectionSettings
 from katax_cli.core.sql import quote_identifier
 from katax_cli.core.text.duration import Duration
 from katax_cli.engines import registry
-from katax_cli.engines.base import Engine, SqlEngine
+from katax_cli.engines.base import Engine, KeyValueEngine, SqlEngine
 from katax_cli.errors import ConfigError
 from katax_cli.profiles.model.connections import Around
 from katax_cli.profiles.sources.adhoc import connection_of
@@ -109,7 +109,7 @@ class TestRedis(RedisDatabase):
             connect_timeout=_START_SECONDS,
             prefix=prefix,
         )
-        engine = registry.load(settings)
+        engine = cast("KeyValueEngine", registry.load(settings))
         super().__init__(engine, _guard(engine))
         self._remove = weakref.finalize(self, _stop_redis, folder)
 

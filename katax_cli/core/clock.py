@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random as _random
 import time as _time
+from datetime import UTC, datetime
 from typing import Protocol
 
 from katax_cli.core.waiting import task_waits
@@ -46,3 +47,8 @@ class _SystemClock:
 
 
 SYSTEM: Clock = _SystemClock()
+
+
+def utc_text(clock: Clock = SYSTEM) -> str:
+    """Now, as RFC 3339 in UTC with milliseconds."""
+    return datetime.fromtimestamp(clock.now(), UTC).isoformat(timespec="milliseconds")

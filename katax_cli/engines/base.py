@@ -337,9 +337,19 @@ class SlowQueries(Protocol):
         ...
 
 
+class PoolingEngine(Engine, Protocol):
+    """An engine whose driver's client pools its own connections."""
+
+    def opened(self, client: Any) -> int:
+        """Connections opened so far."""
+        ...
+
+    def pool_stats(self, client: Any) -> PoolStats: ...
+
+
 @runtime_checkable
-class KeyValueEngine(Engine, Protocol):
-    """Runs Redis commands through the driver's client, which pools its own connections."""
+class KeyValueEngine(PoolingEngine, Protocol):
+    """Runs Redis commands through the driver's client."""
 
     def command(self, client: Any, *args: bytes | str | int | float, timeout: float | None = None) -> Any:
         """Runs one command; replies are bytes, int, list, None. On a read-only connection raises Refused."""
@@ -374,12 +384,6 @@ class KeyValueEngine(Engine, Protocol):
     def discard(self, client: Any, before: float) -> None:
         """Ends connections opened before that moment of the monotonic clock: those in use when they come back."""
         ...
-
-    def opened(self, client: Any) -> int:
-        """Connections opened so far."""
-        ...
-
-    def pool_stats(self, client: Any) -> PoolStats: ...
 
 
 A = TypeVar("A")

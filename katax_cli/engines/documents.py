@@ -7,10 +7,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
-from katax_cli.engines.base import Engine
+from katax_cli.engines.base import PoolingEngine
 
 if TYPE_CHECKING:
-    from katax_cli.snapshot import PoolStats
+    pass
 
 Document = Mapping[str, Any]
 Pipeline = Sequence[Document]
@@ -43,8 +43,8 @@ class Changed(NamedTuple):
 
 
 @runtime_checkable
-class DocumentEngine(Engine, Protocol):
-    """Runs MongoDB commands through the driver's client, which pools its own connections.
+class DocumentEngine(PoolingEngine, Protocol):
+    """Runs MongoDB commands through the driver's client.
 
     Writes raise when the server tells that not all of it was done; of many documents those before the refused one stay.
     """
@@ -114,12 +114,6 @@ class DocumentEngine(Engine, Protocol):
     def cancel(self, client: Any, timeout: float) -> None:
         """Ends what runs on the server for the client, from another thread; never raises."""
         ...
-
-    def opened(self, client: Any) -> int:
-        """Connections opened so far."""
-        ...
-
-    def pool_stats(self, client: Any) -> PoolStats: ...
 
 
 class OutgoingDocument(NamedTuple):

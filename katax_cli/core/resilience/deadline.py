@@ -6,10 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from katax_cli.core.clock import SYSTEM, Clock
-from katax_cli.core.text.duration import LONGEST, Duration, in_seconds
+from katax_cli.core.text.duration import FOREVER, LONGEST, Duration, in_seconds
 from katax_cli.errors import DeadlineExceeded
-
-_FOREVER = float("inf")
 
 
 class Deadline:
@@ -26,15 +24,15 @@ class Deadline:
         self._clock = clock
         self._monotonic = clock.monotonic
         if self.seconds is None or self.seconds > LONGEST:
-            self._ends = _FOREVER
+            self._ends = FOREVER
         else:
             self._ends = clock.monotonic() + self.seconds
 
     def remaining(self) -> float:
         """Seconds left, never negative; infinite when there is no limit."""
         ends = self._ends
-        if ends == _FOREVER:
-            return _FOREVER
+        if ends == FOREVER:
+            return FOREVER
         left = ends - self._monotonic()
         return left if left > 0.0 else 0.0
 
@@ -44,7 +42,7 @@ class Deadline:
             return min(in_seconds(seconds), self.remaining())
         # As `remaining`, without its frame: each guarded call asks this three times.
         ends = self._ends
-        if ends == _FOREVER:
+        if ends == FOREVER:
             return None
         left = ends - self._monotonic()
         return left if left > 0.0 else 0.0

@@ -9,6 +9,8 @@ Duration = float | str
 
 LONGEST = 36500 * 86400.0
 """Seconds: what timers of the system, and dates, can still hold."""
+FOREVER = float("inf")
+"""The seconds of a call without any limit; None would mean the limit of the connection."""
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from threading import TIMEOUT_MAX, Condition, Lock, Thread, current_thread
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from katax_cli.services.calls.left_behind import Running, start
 from katax_cli.services.databases.database import ConnectTimeout, Database, MakeDeadline, end_tunnel
 
 if TYPE_CHECKING:
-    from katax_cli.engines.base import Engine
+    from katax_cli.engines.base import PoolingEngine
     from katax_cli.snapshot import PoolStats
 
 
@@ -83,7 +82,11 @@ class _ClientLease:
 class ClientDatabase(Database):
     """A database whose driver's client is shared by all threads and made at the first call."""
 
-    def __init__(self, engine: Engine, guard: Guard, make_deadline: MakeDeadline | None = None) -> None:
+    engine: PoolingEngine
+
+    def __init__(
+        self, engine: PoolingEngine, guard: Guard, make_deadline: MakeDeadline | None = None
+    ) -> None:
         super().__init__(engine, guard, make_deadline)
         if self.settings.pool.configure or self.settings.pool.reset:
             raise ConfigError(
@@ -114,7 +117,11 @@ class ClientDatabase(Database):
             from katax_cli.snapshot import PoolStats
 
             return PoolStats(max=self.settings.pool.max, total=0, active=0, idle=0, waiting=0)
-        return self._stats(self._client)
+        return self.engine.pool_stats(self._client)
+
+    def opened(self) -> int:
+        client = self._client
+        return 0 if client is None else self.engine.opened(client)
 
     def get_client(self, *, timeout: Duration | None = None) -> Any:
         """The driver's own client, connected. Raises Refused when the connection is read-only."""
@@ -186,7 +193,3 @@ class ClientDatabase(Database):
             # A server that refuses at once may end this before its starter has noted that it runs.
             with self._changing:
                 self._opening = None
-
-    @abstractmethod
-    def _stats(self, client: Any) -> PoolStats:
-        """The driver's pool."""

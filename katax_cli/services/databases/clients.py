@@ -14,7 +14,6 @@ from katax_cli.services.databases.database import TimeLimit, connect_limit
 if TYPE_CHECKING:
     from katax_cli.core.settings import ConnectionSettings
     from katax_cli.engines.base import KeyValueEngine
-    from katax_cli.snapshot import PoolStats
 
 ANSWER_SECONDS = 2.0
 """How long a service waits for each answer of Redis unless its caller says."""
@@ -67,7 +66,7 @@ class RedisDatabase(ClientDatabase):
         write.
         """
         with self.observer.watch(args):
-            return self._on_connection(
+            return self.ask(
                 lambda client, seconds: self.engine.command(shard or client, *args, timeout=seconds),
                 safety=self._safety(safety, [args]),
                 timeout=timeout,
@@ -89,7 +88,7 @@ class RedisDatabase(ClientDatabase):
         for each.
         """
         with self.observer.watch(("PIPELINE", *commands)):
-            return self._on_connection(
+            return self.ask(
                 lambda client, seconds: self.engine.pipeline(
                     shard or client, commands, seconds, tolerant=tolerant
                 ),
@@ -100,7 +99,7 @@ class RedisDatabase(ClientDatabase):
 
     def shards(self, *, timeout: TimeLimit = None) -> Sequence[Any]:
         """The possible values of `shard`: one for each server that owns keys."""
-        return self._on_connection(
+        return self.ask(
             lambda client, _seconds: self.engine.shards(client),
             safety=Safety.READ,
             timeout=timeout,
@@ -138,21 +137,11 @@ class RedisDatabase(ClientDatabase):
         if client is not None:
             self.engine.discard(client, self._doubted_at)
 
-    def opened(self) -> int:
-        client = self._client
-        return 0 if client is None else self.engine.opened(client)
-
-    def _stats(self, client: Any) -> PoolStats:
-        return self.engine.pool_stats(client)
-
     def _redacted(self, statement: Sequence[object]) -> str:
         """The command's name alone: its keys may say as much as its values."""
         name = statement[0] if statement else ""
         words = (name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)).split(None, 1)
         return f"{words[0].upper() if words else ''}{' ?' if len(words) > 1 or len(statement) > 1 else ''}"
-
-    def _fingerprint(self, statement: Sequence[object]) -> str:
-        return self._redacted(statement)
 
 
 class RoundTrips:

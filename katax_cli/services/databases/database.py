@@ -14,7 +14,7 @@ from weakref import ref
 from katax_cli.core.engine_names import SERVER_ENGINES
 from katax_cli.core.resilience.deadline import NEVER, Deadline
 from katax_cli.core.resilience.failure import Failure, FailureKind
-from katax_cli.core.text.duration import Duration
+from katax_cli.core.text.duration import FOREVER, Duration
 from katax_cli.engines.registry import part
 from katax_cli.errors import KataxError, WrongEngine
 from katax_cli.services.calls.events import EventName, Events
@@ -27,7 +27,7 @@ from katax_cli.services.databases.upkeep import Upkeep
 if TYPE_CHECKING:
     from katax_cli.core.resilience.breaker import CallBreaker
     from katax_cli.core.settings import ConnectionSettings
-    from katax_cli.engines.base import Engine, ReportsMetrics, Serving, SlowQuery
+    from katax_cli.engines.base import Engine, ReportsMetrics, Serving, SlowQuery, Table, TableDescription
     from katax_cli.snapshot import BreakerState, PoolStats
 
 T = TypeVar("T")
@@ -39,11 +39,6 @@ TimeLimit = Duration | Deadline | None
 _CONNECT_GRACE = 0.2
 """Seconds that a driver gets after its time to say itself why it could not connect."""
 Work = Callable[[Any, float | None], T]
-
-
-def statement_deadline(settings: ConnectionSettings) -> MakeDeadline:
-    """The deadline of one call of the API: what the caller says, else the connection's statement timeout."""
-    return lambda seconds: Deadline(settings.statement_timeout if seconds is None else seconds)
 
 
 class Database(ABC):
@@ -69,11 +64,12 @@ class Database(ABC):
         guard.connect_seconds = connect_limit(engine.settings)
         if guard.breaker is not None:
             self._watch_breaker(guard.breaker)
-        self._deadline = make_deadline or statement_deadline(engine.settings)
+        usual = engine.settings.statement_timeout
+        self._deadline = make_deadline or (lambda seconds: Deadline(usual if seconds is None else seconds))
 
     def callers_deadline(self) -> Deadline:
         """The caller's deadline for all of it; the connection's own limit for statements does not count."""
-        deadline = self._deadline(float("inf"))
+        deadline = self._deadline(FOREVER)
         return NEVER if deadline.within(None) is None else deadline
 
     def connect(self, *, timeout: Duration | None = None, probing: bool = False) -> None:
@@ -86,13 +82,11 @@ class Database(ABC):
             if self.upkeep is not None:
                 self.upkeep.resume()
         safety = Safety.PROBE if probing else Safety.READ
-        self._on_connection(
-            lambda _connection, _seconds: None, safety=safety, timeout=timeout, doing="connecting"
-        )
+        self.ask(lambda _connection, _seconds: None, safety=safety, timeout=timeout, doing="connecting")
 
     def ping(self, *, timeout: Duration | None = None) -> None:
         """One round trip to the server, in one attempt, whatever the breaker says."""
-        self._on_connection(self.engine.ping, safety=Safety.PROBE, timeout=timeout, doing="ping")
+        self.ask(self.engine.ping, safety=Safety.PROBE, timeout=timeout, doing="ping")
 
     def health_check(self, *, timeout: Duration | None = None) -> bool:
         """True if the server answers a ping in time; asks no breaker."""
@@ -109,9 +103,7 @@ class Database(ABC):
         engine = self.engine
         if not isinstance(engine, ReportsServer):
             return {}
-        return self._on_connection(
-            engine.server, safety=Safety.PROBE, timeout=timeout, doing="asking for the version"
-        )
+        return self.ask(engine.server, safety=Safety.PROBE, timeout=timeout, doing="asking for the version")
 
     def serving(self, *, timeout: Duration | None = None) -> Serving | None:
         """The health of a server's parts; None for an engine of one part."""
@@ -120,24 +112,16 @@ class Database(ABC):
         engine = self.engine
         if not isinstance(engine, ReportsServing):
             return None
-        return self._on_connection(
-            engine.serving, safety=Safety.PROBE, timeout=timeout, doing="asking for its parts"
-        )
+        return self.ask(engine.serving, safety=Safety.PROBE, timeout=timeout, doing="asking for its parts")
 
     def examine(self, question: Work[T], *, timeout: Duration | None = None, doing: str) -> T:
         """`question(connection, seconds left)` as a health check asks: in one attempt, past the breaker."""
         return self.ask(question, safety=Safety.PROBE, timeout=timeout, doing=doing)
 
-    def ask(self, question: Work[T], *, safety: Safety, timeout: Duration | None = None, doing: str) -> T:
-        """`question(connection, seconds left)` as a guarded call of this safety."""
-        return self._on_connection(question, safety=safety, timeout=timeout, doing=doing)
-
     def metrics(self, *, timeout: Duration | None = None) -> Mapping[str, object]:
         """The server's load, with the keys of `katax db metrics`; None for what it does not report."""
         reporter: ReportsMetrics = part(self.engine, "metrics")
-        return self._on_connection(
-            reporter.metrics, safety=Safety.READ, timeout=timeout, doing="asking for metrics"
-        )
+        return self.ask(reporter.metrics, safety=Safety.READ, timeout=timeout, doing="asking for metrics")
 
     def slow_queries(self, over_ms: float = SLOW_MS, *, timeout: Duration | None = None) -> list[SlowQuery]:
         """Statements that the server remembers to have taken at least so many milliseconds, the longest first.
@@ -150,7 +134,7 @@ class Database(ABC):
         if not isinstance(reporter, SlowQueries):
             lacks, works_on = "list of slow queries", SERVER_ENGINES
             raise WrongEngine(self.engine.name, lacks, wanted_by="db slow", works_on=works_on)
-        return self._on_connection(
+        return self.ask(
             lambda connection, seconds: reporter.slow_queries(connection, over_ms, seconds),
             safety=Safety.READ,
             timeout=timeout,
@@ -288,15 +272,8 @@ class Database(ABC):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} {self.settings.type} at {self.settings.address}>"
 
-    def _on_connection(
-        self,
-        work: Work[T],
-        *,
-        safety: Safety,
-        timeout: TimeLimit,
-        doing: str,
-    ) -> T:
-        """Runs `work(connection, seconds left)` as a guarded call."""
+    def ask(self, work: Work[T], *, safety: Safety, timeout: TimeLimit = None, doing: str) -> T:
+        """Runs `work(connection, seconds left)` as a guarded call of this safety."""
         deadline = timeout if isinstance(timeout, Deadline) else self._deadline(timeout)
 
         def attempt(sent: Sent) -> T:
@@ -310,13 +287,37 @@ class Database(ABC):
     def _redacted(self, statement: Any) -> str:
         """A statement without its values."""
 
-    @abstractmethod
     def _fingerprint(self, statement: Any) -> str:
         """A key that is equal for statements that differ in their values only."""
+        return self._redacted(statement)
 
     @abstractmethod
     def _lease(self, deadline: Deadline) -> AbstractContextManager[Any]:
         """A connection for one attempt, watched by the deadline."""
+
+
+class TabularDatabase(Database):
+    """A database with tables, or collections in their place."""
+
+    def tables(self, *, timeout: Duration | None = None) -> list[Table]:
+        """User tables and views; collections and views."""
+        from katax_cli.engines.base import Introspects
+
+        assert isinstance(self.engine, Introspects)
+        return self.ask(self.engine.tables, safety=Safety.READ, timeout=timeout, doing="listing the tables")
+
+    def describe(self, name: str, *, timeout: Duration | None = None) -> TableDescription | None:
+        """One table; None when there is none. Of a collection the fields are those of a sample."""
+        from katax_cli.engines.base import Introspects
+
+        assert isinstance(self.engine, Introspects)
+        describe = self.engine.describe
+        return self.ask(
+            lambda connection, seconds: describe(connection, name, seconds),
+            safety=Safety.READ,
+            timeout=timeout,
+            doing=f"describing {name!r}",
+        )
 
 
 class ConnectTimeout(TimeoutError):

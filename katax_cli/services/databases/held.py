@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from katax_cli.core.engine_names import Dialect
 from katax_cli.core.interrupts import if_interrupted
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.resilience.failure import FailureKind
@@ -54,10 +53,6 @@ class HeldConnection(Queries):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.database.release(self.connection)
-
-    @property
-    def dialect(self) -> Dialect:
-        return self.engine.dialect
 
     @property
     def in_transaction(self) -> bool:

@@ -7,10 +7,8 @@ from contextlib import ExitStack, closing, contextmanager
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from katax_cli.core.engine_names import TABLE_ENGINES
 from katax_cli.core.resilience.deadline import NEVER
 from katax_cli.core.text.duration import Duration
-from katax_cli.engines.base import Introspects, Table, TableDescription, require
 from katax_cli.engines.documents import (
     Batches,
     Changed,
@@ -22,11 +20,11 @@ from katax_cli.engines.documents import (
 from katax_cli.services.calls.guard import Safety, Sent
 from katax_cli.services.calls.observer import timed
 from katax_cli.services.databases.client_database import ClientDatabase
+from katax_cli.services.databases.database import TabularDatabase
 from katax_cli.services.databases.document_effects import redacted
 
 if TYPE_CHECKING:
     from katax_cli.services.databases.builder.documents import DocumentBuilder
-    from katax_cli.snapshot import PoolStats
 
 T = TypeVar("T")
 DocumentStream = Iterator[list[dict[str, Any]]]
@@ -34,7 +32,7 @@ DocumentStream = Iterator[list[dict[str, Any]]]
 _CANCEL_SECONDS = 0.5
 
 
-class MongoDatabase(ClientDatabase):
+class MongoDatabase(ClientDatabase, TabularDatabase):
     """MongoDB.
 
     Documents have dates with the time zone UTC, and as DatetimeMS what Python has no date for.
@@ -169,27 +167,6 @@ class MongoDatabase(ClientDatabase):
 
         return DocumentBuilder(name, alias, on=self)
 
-    def tables(self, *, timeout: Duration | None = None) -> list[Table]:
-        """Collections and views."""
-        engine = require(
-            self.engine, Introspects, lacks="tables", wanted_by="db tables", works_on=TABLE_ENGINES
-        )
-        return self._on_connection(
-            engine.tables, safety=Safety.READ, timeout=timeout, doing="listing the collections"
-        )
-
-    def describe(self, name: str, *, timeout: Duration | None = None) -> TableDescription | None:
-        """One collection: the fields of a sample, and its indexes; None when there is none."""
-        engine = require(
-            self.engine, Introspects, lacks="tables", wanted_by="db describe", works_on=TABLE_ENGINES
-        )
-        return self._on_connection(
-            lambda client, seconds: engine.describe(client, name, seconds),
-            safety=Safety.READ,
-            timeout=timeout,
-            doing=f"describing {name!r}",
-        )
-
     def maintain(self, *, fill: bool) -> None:
         """Does nothing: pymongo's own monitor closes idle connections and opens up to `min`."""
 
@@ -198,10 +175,6 @@ class MongoDatabase(ClientDatabase):
 
     def renew(self) -> None:
         """Does nothing: see `doubt`."""
-
-    def opened(self) -> int:
-        client = self._client
-        return 0 if client is None else self.engine.opened(client)
 
     def probe(self) -> None:
         client = self._client
@@ -227,7 +200,7 @@ class MongoDatabase(ClientDatabase):
     ) -> T:
         with self.observer.watch(spec):
             doing = str(next(iter(spec), "command"))
-            return self._on_connection(work, safety=safety, timeout=timeout, doing=doing)
+            return self.ask(work, safety=safety, timeout=timeout, doing=doing)
 
     @contextmanager
     def _streamed(
@@ -248,15 +221,9 @@ class MongoDatabase(ClientDatabase):
                 watch.pause()
                 yield timed(batches, watch)
 
-    def _safety(self, said: Safety | None, spec: Document | None = None) -> Safety:
-        reads = self.settings.read_only or (spec is not None and self.engine.only_reads(spec))
+    def _safety(self, said: Safety | None, spec: Document) -> Safety:
+        reads = self.settings.read_only or self.engine.only_reads(spec)
         return said or (Safety.READ if reads else Safety.WRITE)
 
-    def _stats(self, client: Any) -> PoolStats:
-        return self.engine.pool_stats(client)
-
     def _redacted(self, statement: Document) -> str:
-        return redacted(statement)
-
-    def _fingerprint(self, statement: Document) -> str:
         return redacted(statement)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from threading import Lock
 from typing import Generic, Protocol, TypeVar
 
@@ -47,20 +48,15 @@ class Replicas(Generic[D]):
         Raises the last one's Unavailable when none can be.
         """
         first = int(self._clock.random() * len(self._settings))
-        return self._reachable([*self._settings[first:], *self._settings[:first]], timeout)
+        *others, last = *self._settings[first:], *self._settings[:first]
+        for other in others:
+            with suppress(Unavailable):
+                return self._connected(other, timeout)
+        return self._connected(last, timeout)
 
     def opened(self) -> list[D]:
         """Those that were used."""
         return list(self._opened.values())
-
-    def _reachable(self, candidates: list[ConnectionSettings], timeout: Duration | None) -> D:
-        *others, last = candidates
-        for other in others:
-            try:
-                return self._connected(other, timeout)
-            except Unavailable:  # the next one is asked
-                continue
-        return self._connected(last, timeout)
 
     def _connected(self, settings: ConnectionSettings, timeout: Duration | None) -> D:
         with self._lock:

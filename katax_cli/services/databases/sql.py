@@ -10,19 +10,14 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from weakref import WeakSet
 
 from katax_cli.core.callables import completed, plain
-from katax_cli.core.engine_names import TABLE_ENGINES, Dialect
 from katax_cli.core.pooling.pool import Pool
 from katax_cli.core.resilience.deadline import NEVER, Deadline
 from katax_cli.core.sql import AnySql, Residue, Statement, fingerprint, redact, statement_of
 from katax_cli.core.text.duration import Duration
 from katax_cli.engines.base import (
-    Introspects,
     Params,
     Result,
     SqlEngine,
-    Table,
-    TableDescription,
-    require,
 )
 from katax_cli.errors import ConfigError, PoolClosed, Refused
 from katax_cli.services.calls.guard import Guard, Safety, Sent
@@ -109,10 +104,6 @@ class SqlDatabase(StreamingDatabase, Queries):
                 self.engine.undo(connection)
         if late.fired:
             raise TimeoutError(f"not reset in {seconds:g} s")
-
-    @property
-    def dialect(self) -> Dialect:
-        return self.engine.dialect
 
     def together(self, *, timeout: Duration | None = None) -> TransactionBlock:
         return self.transaction(timeout=timeout)
@@ -232,7 +223,7 @@ class SqlDatabase(StreamingDatabase, Queries):
         self.settings.refuse_read_only()
         statement = statement_of("SELECT pg_notify($1, $2)", self.engine.dialect)
         with self.observer.watch(statement.text, (channel, payload)):
-            self._on_connection(
+            self.ask(
                 lambda connection, seconds: self.engine.execute(
                     connection, statement, (channel, payload), seconds
                 ),
@@ -259,27 +250,6 @@ class SqlDatabase(StreamingDatabase, Queries):
         mode = TransactionMode(isolation, read_only, deferrable)
         mode.characteristics(self.engine)
         return replace(self._origin, mode=mode)
-
-    def tables(self, *, timeout: Duration | None = None) -> list[Table]:
-        """User tables and views."""
-        engine = require(
-            self.engine, Introspects, lacks="tables", wanted_by="db tables", works_on=TABLE_ENGINES
-        )
-        return self._on_connection(
-            engine.tables, safety=Safety.READ, timeout=timeout, doing="listing the tables"
-        )
-
-    def describe(self, name: str, *, timeout: Duration | None = None) -> TableDescription | None:
-        """One table; None when there is none."""
-        engine = require(
-            self.engine, Introspects, lacks="tables", wanted_by="db describe", works_on=TABLE_ENGINES
-        )
-        return self._on_connection(
-            lambda connection, seconds: engine.describe(connection, name, seconds),
-            safety=Safety.READ,
-            timeout=timeout,
-            doing=f"describing {name!r}",
-        )
 
     def replica(self, *, timeout: Duration | None = None) -> SqlDatabase:
         """One of the connection's replicas that can be reached, for reading; it is closed with this database.
@@ -372,7 +342,7 @@ class SqlDatabase(StreamingDatabase, Queries):
         if self.settings.read_only:
             work = self._guarding(work, statement)
         with self.observer.watch(statement.text, params):
-            return self._on_connection(work, safety=safety, timeout=timeout, doing="query")
+            return self.ask(work, safety=safety, timeout=timeout, doing="query")
 
     def _guarding(self, work: Work[T], statement: Statement) -> Work[T]:
         def guarded(connection: Any, seconds: float | None) -> T:

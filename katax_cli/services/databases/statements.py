@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from katax_cli.core.engine_names import Dialect
+from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.sql import AnySql, Statement, statement_of
 from katax_cli.core.text.duration import Duration
 from katax_cli.core.text.text import unique_names
-from katax_cli.engines.base import Params, Result, SqlEngine
+from katax_cli.engines.base import Params, Result, RowStream, SqlEngine, Text
+from katax_cli.services.calls.observer import Watch, WatchedStream
+from katax_cli.services.databases.origin import TransactionOrigin
 
 if TYPE_CHECKING:
     from katax_cli.services.databases.builder.builder import Builder
@@ -36,9 +39,9 @@ class Queries(ABC):
         return False
 
     @property
-    @abstractmethod
     def dialect(self) -> Dialect:
         """The SQL that the server speaks."""
+        return self.engine.dialect
 
     @abstractmethod
     def run(
@@ -125,6 +128,52 @@ class Queries(ABC):
     def prepare(self, sql: AnySql) -> PreparedStatement:
         """A statement to be executed again and again; the driver prepares it on the server where it pays."""
         return PreparedStatement(self, statement_of(sql, self.dialect))
+
+
+class ConnectionQueries(Queries):
+    """Statements on one connection that is kept, all of them within one deadline."""
+
+    def __init__(self, origin: TransactionOrigin, connection: Any, deadline: Deadline) -> None:
+        self.engine = origin.engine
+        self.deadline = deadline
+        self._origin = origin
+        self._connection = connection
+
+    def interrupt(self) -> None:
+        """Breaks the connection, so that what another thread or task runs on it fails."""
+        self.engine.interrupt(self._connection)
+
+    def run(
+        self, sql: AnySql, params: Params = None, *, timeout: Duration | None = None, idempotent: bool = False
+    ) -> Result:
+        statement = statement_of(sql, self.dialect)
+        with self._statement(statement, params, timeout) as (_, seconds):
+            return self.engine.execute(self._connection, statement, params, seconds)
+
+    def execute_many(self, sql: AnySql, rows: Sequence[Params], *, timeout: Duration | None = None) -> int:
+        statement = statement_of(sql, self.dialect)
+        with self._statement(statement, rows, timeout) as (_, seconds):
+            return self.engine.execute_many(self._connection, statement, rows, seconds)
+
+    @contextmanager
+    def stream(
+        self, sql: AnySql, params: Params = None, *, timeout: Duration | None = None, text: Text = False
+    ) -> Iterator[RowStream]:
+        """Rows in batches as they arrive; one stream at a time."""
+        statement = statement_of(sql, self.dialect)
+        with (
+            self._statement(statement, params, timeout) as (watch, seconds),
+            self.engine.stream(self._connection, statement, params, seconds, text=text) as rows,
+            WatchedStream(rows, watch) as watched,
+        ):
+            yield watched
+
+    @abstractmethod
+    def _statement(
+        self, statement: Statement, params: object, timeout: Duration | None = None
+    ) -> AbstractContextManager[tuple[Watch, float | None]]:
+        """Around each statement: refuses what may not run, observes it, and gives errors their meaning; gives its watch
+        and the seconds that it may take."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from katax_cli.core.text.duration import Duration, in_seconds
 from katax_cli.engines.base import Params, RowStream, SqlEngine, Text
 from katax_cli.services.calls.guard import Safety, Sent
 from katax_cli.services.calls.observer import WatchedStream
-from katax_cli.services.databases.database import Database
+from katax_cli.services.databases.database import TabularDatabase
 from katax_cli.services.databases.lease import IdleLimit
 from katax_cli.services.databases.origin import TransactionOrigin
 from katax_cli.services.databases.postgresql.copying import (
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from katax_cli.engines.transfers import CopiedOut
 
 
-class StreamingDatabase(Database):
+class StreamingDatabase(TabularDatabase):
     """The streams of a SQL database, each on a connection of the pool for as long as it lasts."""
 
     engine: SqlEngine

@@ -6,26 +6,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from katax_cli.core.engine_names import Dialect
 from katax_cli.core.resilience.deadline import Deadline
-from katax_cli.core.sql import AnySql, Statement, statement_of
+from katax_cli.core.sql import Statement, statement_of
 from katax_cli.core.text.duration import Duration, in_seconds
-from katax_cli.engines.base import (
-    CopiesIn,
-    Introspects,
-    Params,
-    Result,
-    RowStream,
-    TableDescription,
-    Text,
-)
+from katax_cli.engines.base import CopiesIn, Introspects, TableDescription
 from katax_cli.errors import KataxError, QueryError, RolledBack
 from katax_cli.services.calls.guard import Safety, Sent
-from katax_cli.services.calls.observer import Watch, WatchedStream
+from katax_cli.services.calls.observer import Watch
 from katax_cli.services.databases.lease import IdleLimit
 from katax_cli.services.databases.origin import TransactionOrigin
 from katax_cli.services.databases.postgresql.copying import CopyData, CopyFormat, copy_in
-from katax_cli.services.databases.statements import Queries
+from katax_cli.services.databases.statements import ConnectionQueries, Queries
 
 
 class RowRefused(Exception):
@@ -49,7 +40,7 @@ class _TransactionFate:
         self.ended_by: BaseException | None = None
 
 
-class Transaction(Queries):
+class Transaction(ConnectionQueries):
     """An open transaction on one connection. A context manager: commits at the end, rolls back on an error.
 
     Once the server rolled it back by itself, every call raises KataxError but `rollback`.
@@ -64,34 +55,18 @@ class Transaction(Queries):
         level: int = 0,
         outer: Queries | None = None,
     ) -> None:
+        super().__init__(origin, connection, deadline)
         self._outer = outer
         self._fate: _TransactionFate = outer._fate if isinstance(outer, Transaction) else _TransactionFate()
-        self._origin = origin
-        self.engine = self._engine = origin.engine
-        self._connection = connection
-        self._deadline = deadline
         self._sent = sent
         self._level = level
         self._at_end = ExitStack()
         self.open = False
 
     @property
-    def dialect(self) -> Dialect:
-        return self._engine.dialect
-
-    @property
-    def deadline(self) -> Deadline:
-        """The deadline of all that is run in it."""
-        return self._deadline
-
-    @property
     def ended(self) -> bool:
         """True after its end, and that of what it is in; the connection is somebody else's then."""
         return not self.open or (self._outer is not None and self._outer.ended)
-
-    def interrupt(self) -> None:
-        """Breaks its connection, so that what another thread or task runs in it fails."""
-        self._engine.interrupt(self._connection)
 
     @property
     def is_lost(self) -> bool:
@@ -100,7 +75,7 @@ class Transaction(Queries):
 
     def limit_idling(self, seconds: int) -> None:
         """Lets the server end it when nothing is sent for so many seconds, where the server can."""
-        limit = self._engine.facts.idle_limit
+        limit = self.engine.facts.idle_limit
         if limit is not None:
             self.run(limit.format(seconds=seconds))
 
@@ -109,7 +84,7 @@ class Transaction(Queries):
         self._at_end.callback(call)
 
     def __enter__(self) -> Transaction:
-        facts = self._engine.facts
+        facts = self.engine.facts
         if not self._origin.read_only:
             begin = (facts.savepoint.format(name=self._savepoint),) if self._level else self._origin.begin
             for sql in begin:
@@ -128,46 +103,21 @@ class Transaction(Queries):
         else:
             self._roll_back_quietly(error)
 
-    def run(
-        self, sql: AnySql, params: Params = None, *, timeout: Duration | None = None, idempotent: bool = False
-    ) -> Result:
-        statement = statement_of(sql, self.dialect)
-        with self._statement(statement, params, timeout) as (_, seconds):
-            return self._engine.execute(self._connection, statement, params, seconds)
-
-    def execute_many(self, sql: AnySql, rows: Sequence[Params], *, timeout: Duration | None = None) -> int:
-        statement = statement_of(sql, self.dialect)
-        with self._statement(statement, rows, timeout) as (_, seconds):
-            return self._engine.execute_many(self._connection, statement, rows, seconds)
-
-    @contextmanager
-    def stream(
-        self, sql: AnySql, params: Params = None, *, timeout: Duration | None = None, text: Text = False
-    ) -> Iterator[RowStream]:
-        """Rows in batches as they arrive; one stream at a time."""
-        statement = statement_of(sql, self.dialect)
-        with (
-            self._statement(statement, params, timeout) as (watch, seconds),
-            self._engine.stream(self._connection, statement, params, seconds, text=text) as rows,
-            WatchedStream(rows, watch) as watched,
-        ):
-            yield watched
-
     @property
     def copies_in(self) -> bool:
         """True where `copy_rows` works."""
-        return isinstance(self._engine, CopiesIn)
+        return isinstance(self.engine, CopiesIn)
 
     def copy_rows(self, sql: str, rows: Sequence[Sequence[object]]) -> int:
         """Runs `COPY … FROM stdin` with these values. Raises RowRefused when the server names the row."""
-        assert isinstance(self._engine, CopiesIn)
+        assert isinstance(self.engine, CopiesIn)
         try:
             with self._statement(statement_of(sql, self.dialect), None):
-                return self._engine.copy_rows(self._connection, sql, rows)
+                return self.engine.copy_rows(self._connection, sql, rows)
         except RolledBack:
             raise
         except QueryError as error:
-            number = self._engine.refused_row(error.__cause__)
+            number = self.engine.refused_row(error.__cause__)
             if number is None or number > len(rows):
                 raise
             raise RowRefused(number, error) from error
@@ -183,7 +133,7 @@ class Transaction(Queries):
     ) -> int:
         """The same as `SqlDatabase.copy_in`, in this transaction and its time."""
         seconds = None if idle is None else in_seconds(idle)
-        limit = IdleLimit(self._engine, self._connection, seconds, "COPY")
+        limit = IdleLimit(self.engine, self._connection, seconds, "COPY")
         return copy_in(self, table, columns, data, format=format, waiting=limit.waiting)
 
     def copied(self, sql: str, copying: Callable[[Any], int]) -> int:
@@ -199,22 +149,22 @@ class Transaction(Queries):
 
     def describe(self, name: str) -> TableDescription | None:
         """One table as this transaction sees it; None when there is none."""
-        assert isinstance(self._engine, Introspects)
+        assert isinstance(self.engine, Introspects)
         self._refuse_after_end()
         with self._translating(f"describing {name!r}"):
-            return self._engine.describe(self._connection, name, self._deadline.within(None))
+            return self.engine.describe(self._connection, name, self.deadline.within(None))
 
     def transaction(self) -> Transaction:
         """A savepoint inside this transaction, as a `with` block."""
         self._refuse_after_end()
         return Transaction(
-            self._origin, self._connection, self._deadline, self._sent, self._level + 1, outer=self
+            self._origin, self._connection, self.deadline, self._sent, self._level + 1, outer=self
         )
 
     def commit(self) -> None:
         """Makes it last. Raises OutcomeUnknown when the answer does not come, KataxError after its end."""
         self._refuse_after_end()
-        self._end(self._engine.facts.release.format(name=self._savepoint) if self._level else "COMMIT")
+        self._end(self.engine.facts.release.format(name=self._savepoint) if self._level else "COMMIT")
 
     def rollback(self) -> None:
         """Undoes it; with a connection that is lost the server has done so already. After its end, nothing.
@@ -223,20 +173,20 @@ class Transaction(Queries):
         """
         if self.ended:
             return
-        if self._fate.ended_by is not None or self._engine.is_broken(self._connection):
+        if self._fate.ended_by is not None or self.engine.is_broken(self._connection):
             self._end("")
         elif self._level:
-            self._end(self._engine.facts.rollback_to.format(name=self._savepoint))
+            self._end(self.engine.facts.rollback_to.format(name=self._savepoint))
         else:
             self.open = False
             with self._at_end, self._translating("rollback"):
                 if not self._origin.read_only:
-                    self._engine.undo(self._connection)
+                    self.engine.undo(self._connection)
 
     def _refuse_after_end(self) -> None:
         """The connection may be another caller's by now."""
         if self.ended:
-            name = self._engine.settings.name
+            name = self.engine.settings.name
             raise KataxError(f"the transaction on {name!r} has ended; begin another, or ask the database")
 
     @property
@@ -252,7 +202,7 @@ class Transaction(Queries):
     def _send(self, sql: str) -> None:
         committing = sql == "COMMIT"
         with self._translating("commit" if committing else "transaction", committing=committing):
-            self._engine.execute(self._connection, sql, None, self._deadline.within(None))
+            self.engine.execute(self._connection, sql, None, self.deadline.within(None))
 
     def _roll_back_quietly(self, error: BaseException) -> None:
         """The error that ended the block is the one that the caller must see."""
@@ -265,11 +215,10 @@ class Transaction(Queries):
     def _statement(
         self, statement: Statement, params: object, timeout: Duration | None = None
     ) -> Iterator[tuple[Watch, float | None]]:
-        """Guards and observes a statement; gives its watch and the seconds that it may take."""
         self._refuse_after_end()
         self._origin.refuse_unless_reading(statement)
-        deadline = self._deadline.shorter(timeout)
-        deadline.check(self._engine.settings.name, "query")
+        deadline = self.deadline.shorter(timeout)
+        deadline.check(self.engine.settings.name, "query")
         with (
             self._origin.observer.watch(statement.text, params) as watch,
             self._translating("query", deadline=deadline),
@@ -281,16 +230,16 @@ class Transaction(Queries):
         self, doing: str, *, deadline: Deadline | None = None, committing: bool = False
     ) -> Iterator[None]:
         """Translates errors: before COMMIT the server rolled back; only COMMIT itself can be unknown."""
-        refuse_rolled_back(self._engine.settings.name, self._fate.ended_by)
+        refuse_rolled_back(self.engine.settings.name, self._fate.ended_by)
         self._sent.sent = committing
         safety = Safety.WRITE if committing else Safety.PART
-        was_open = self.open and self._engine.in_transaction(self._connection)
+        was_open = self.open and self.engine.in_transaction(self._connection)
         try:
-            ends = deadline or self._deadline
+            ends = deadline or self.deadline
             with self._origin.guard.translating(deadline=ends, safety=safety, doing=doing):
                 yield
         except Exception as error:
-            if was_open and not self._engine.in_transaction(self._connection):
+            if was_open and not self.engine.in_transaction(self._connection):
                 self._fate.ended_by = error
             raise
 

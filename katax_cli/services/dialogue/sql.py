@@ -9,6 +9,7 @@ from typing import Literal, TypeVar
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.engine_names import TABLE_ENGINES
 from katax_cli.core.sql import Statement
+from katax_cli.core.text.duration import FOREVER
 from katax_cli.engines.base import (
     FailsTransactions,
     Introspects,
@@ -150,7 +151,7 @@ class SqlDialogue:
         if self._session is not None and self._clock.monotonic() - self._used_at > _CHECK_AFTER:
             self._check(self._session)
         if self._session is None:
-            self._session = self._stack.enter_context(self._database.session(timeout=float("inf")))
+            self._session = self._stack.enter_context(self._database.session(timeout=FOREVER))
         return self._session
 
     def _check(self, session: Session) -> None:

@@ -20,6 +20,7 @@ from typing import Literal, cast
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import quote_identifier
 from katax_cli.engines.base import KeyValueEngine, SqlEngine
+from katax_cli.engines.documents import DocumentEngine
 from katax_cli.engines.registry import load, sql_part
 from katax_cli.engines.sql import DatabaseSql
 from katax_cli.errors import QueryError, RolledBack
@@ -42,7 +43,7 @@ def open_settings(settings: ConnectionSettings) -> AnyDatabase:
     engine = load(settings)
     guard = Guard(settings.name, classify_with(engine), retry=ONCE, breaker=None)
     if settings.type == "mongodb":
-        return MongoDatabase(engine, guard)
+        return MongoDatabase(cast("DocumentEngine", engine), guard)
     if settings.type == "redis":
         from katax_cli.services.databases.clients import RedisDatabase
 

@@ -343,7 +343,7 @@ def test_work_in_progress_is_waited_for_and_named_when_it_takes_too_long(
         free.wait(60)
 
     def hold() -> None:
-        database._on_connection(work, safety=Safety.READ, timeout=None, doing="holding")
+        database.ask(work, safety=Safety.READ, doing="holding")
 
     holder = threading.Thread(target=hold, name="holder", daemon=True)
     holder.start()

@@ -6,8 +6,7 @@ passed in becomes SQL.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -18,11 +17,10 @@ from katax_cli.services.databases.builder.selection import (
     BoundStatement,
     ConditionGroup,
     Join,
-    Page,
+    QueryCalls,
     Row,
     RunsStatements,
     Selection,
-    any_of,
     condition_of,
     falls,
     natural,
@@ -34,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Builder(Selection):
+class Builder(Selection, QueryCalls):
     """A query on one table, which grows by calls: each returns a new one and changes none.
 
     Columns are `name`, `table.name`, `*` or `count(name)`, in `select` perhaps with `as alias`. The last call runs it:
@@ -54,14 +52,6 @@ class Builder(Selection):
         `where(any_of(…))` takes a group of them; see `any_of` and `all_of`.
         """
         return replace(self, conditions=(*self.conditions, condition_of(column, rest)))
-
-    def where_any(self, *conditions: Sequence[Any] | ConditionGroup) -> Builder:
-        """One of them holds, beside what holds already: `where_any(("age", ">", 65), ("role", "admin"))`."""
-        return self.where(any_of(*conditions))
-
-    def where_in(self, column: str, values: Iterable[Any]) -> Builder:
-        """One of the values; of no values, nothing."""
-        return self.where(column, "in", list(values))
 
     def join(self, table: str, on: str, alias: str | None = None) -> Builder:
         """The rows that have a partner: `join("orders", "u.id = o.user_id", alias="o")`."""
@@ -91,26 +81,10 @@ class Builder(Selection):
         """The rows as dicts."""
         return self.on.query(*self.statement(), timeout=timeout)
 
-    def execute(self, *, timeout: Duration | None = None) -> list[Row]:
-        """The same as `all`."""
-        return self.all(timeout=timeout)
-
-    def first(self, *, timeout: Duration | None = None) -> Row | None:
-        """The first row; None when there is none."""
-        return next(iter(self.limit(1).all(timeout=timeout)), None)
-
     def count(self, *, timeout: Duration | None = None) -> int:
         """The number of rows, whatever the limit."""
         (row,) = self.on.run(*self.count_statement(), timeout=timeout).rows
         return int(row[0])
-
-    def paginate(self, page: int = 1, size: int = 20, *, timeout: Duration | None = None) -> Page:
-        """One page and the number of all rows, in two statements; order the rows, or pages overlap."""
-        if page < 1 or size < 1:
-            raise ValueError(f"page {page} of size {size}: both begin at 1")
-        total = self.count(timeout=timeout)
-        rows = self.limit(size).offset((page - 1) * size).all(timeout=timeout)
-        return Page(rows, total, page, size, math.ceil(total / size))
 
     def find_by_id(self, id: Any, *, key: str = "id", timeout: Duration | None = None) -> Row | None:
         """The row of this id; None when there is none."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -21,10 +20,9 @@ from katax_cli.services.databases.builder.filters import (
 )
 from katax_cli.services.databases.builder.selection import (
     ConditionGroup,
-    Page,
+    QueryCalls,
     Row,
     SelectionCondition,
-    any_of,
     condition_of,
     falls,
     natural,
@@ -61,7 +59,7 @@ class RunsDocuments(Protocol):
 
 
 @dataclass(frozen=True)
-class DocumentBuilder:
+class DocumentBuilder(QueryCalls):
     """A query on one collection, which grows by calls: each returns a new one and changes none.
 
     Columns are fields, or paths such as `address.city`. `where` compares as MongoDB does: values of one type with each
@@ -92,14 +90,6 @@ class DocumentBuilder:
         """
         wanted = column if isinstance(column, ConditionGroup) else field_name(column)
         return replace(self, conditions=(*self.conditions, condition_of(wanted, rest)))
-
-    def where_any(self, *conditions: Sequence[Any] | ConditionGroup) -> DocumentBuilder:
-        """One of them holds, beside what holds already: `where_any(("age", ">", 65), ("role", "admin"))`."""
-        return self.where(any_of(*conditions))
-
-    def where_in(self, column: str, values: Iterable[Any]) -> DocumentBuilder:
-        """One of the values; of no values, nothing."""
-        return self.where(column, "in", list(values))
 
     def filter(self, filter: Document) -> DocumentBuilder:
         """A filter in MongoDB's own words holds too. Its operators are obeyed: build none from what others typed."""
@@ -142,25 +132,9 @@ class DocumentBuilder:
         with found as batches:
             return [document for batch in batches for document in batch]
 
-    def execute(self, *, timeout: Duration | None = None) -> list[Row]:
-        """The same as `all`."""
-        return self.all(timeout=timeout)
-
-    def first(self, *, timeout: Duration | None = None) -> Row | None:
-        """The first document; None when there is none."""
-        return next(iter(self.limit(1).all(timeout=timeout)), None)
-
     def count(self, *, timeout: Duration | None = None) -> int:
         """The number of documents, whatever the limit."""
         return self.on.count(self.name, self.statement(), timeout=timeout)
-
-    def paginate(self, page: int = 1, size: int = 20, *, timeout: Duration | None = None) -> Page:
-        """One page and the number of all documents, in two commands; order them, or pages overlap."""
-        if page < 1 or size < 1:
-            raise ValueError(f"page {page} of size {size}: both begin at 1")
-        total = self.count(timeout=timeout)
-        rows = self.limit(size).offset((page - 1) * size).all(timeout=timeout)
-        return Page(rows, total, page, size, math.ceil(total / size))
 
     def find_by_id(self, id: Any, *, key: str = "_id", timeout: Duration | None = None) -> Row | None:
         """The document of this id; None when there is none. The id has its own type: ObjectId, not its text."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, Self
 
 from katax_cli.core.engine_names import Dialect
 from katax_cli.core.sql.terms import OPERATORS
@@ -104,6 +105,40 @@ class Page(NamedTuple):
     number: int
     size: int
     pages: int
+
+
+class QueryCalls(Protocol):
+    """The calls that queries on tables and on collections have in common."""
+
+    def where(self, column: str | ConditionGroup, *rest: Any) -> Self: ...
+    def limit(self, rows: int) -> Self: ...
+    def offset(self, rows: int) -> Self: ...
+    def all(self, *, timeout: Duration | None = None) -> list[Row]: ...
+    def count(self, *, timeout: Duration | None = None) -> int: ...
+
+    def where_any(self, *conditions: Sequence[Any] | ConditionGroup) -> Self:
+        """One of them holds, beside what holds already: `where_any(("age", ">", 65), ("role", "admin"))`."""
+        return self.where(any_of(*conditions))
+
+    def where_in(self, column: str, values: Iterable[Any]) -> Self:
+        """One of the values; of no values, nothing."""
+        return self.where(column, "in", [*values])
+
+    def execute(self, *, timeout: Duration | None = None) -> list[Row]:
+        """The same as `all`."""
+        return self.all(timeout=timeout)
+
+    def first(self, *, timeout: Duration | None = None) -> Row | None:
+        """The first row or document; None when there is none."""
+        return next(iter(self.limit(1).all(timeout=timeout)), None)
+
+    def paginate(self, page: int = 1, size: int = 20, *, timeout: Duration | None = None) -> Page:
+        """One page and the number of all rows, asked for one after the other; order the rows, or pages overlap."""
+        if page < 1 or size < 1:
+            raise ValueError(f"page {page} of size {size}: both begin at 1")
+        total = self.count(timeout=timeout)
+        rows = self.limit(size).offset((page - 1) * size).all(timeout=timeout)
+        return Page(rows, total, page, size, math.ceil(total / size))
 
 
 class Join(NamedTuple):
