@@ -23,7 +23,7 @@ class RedisMetrics(EnginePart[KeyValueEngine]):
             "memory_bytes": _number(info, "used_memory"),
             "connections": _number(info, "connected_clients"),
             "ops": {"get": _calls(info, "get"), "set": _calls(info, "set")},
-            "hit_rate": _hit_rate(info),
+            "hit_rate": hit_rate([info]),
         }
 
     def slow_queries(self, connection: Any, over_ms: float, timeout: float | None = None) -> list[SlowQuery]:
@@ -49,9 +49,11 @@ def _calls(info: Mapping[str, str], command: str) -> int:
     return int(fields.get("calls", 0))
 
 
-def _hit_rate(info: Mapping[str, str]) -> float | None:
-    hits, misses = _number(info, "keyspace_hits") or 0, _number(info, "keyspace_misses") or 0
-    return round(hits / (hits + misses), 4) if hits + misses else None
+def hit_rate(infos: Sequence[Mapping[str, str]]) -> float | None:
+    """Hits of all lookups since the servers started; None before the first."""
+    hits = sum(_number(info, "keyspace_hits") or 0 for info in infos)
+    lookups = hits + sum(_number(info, "keyspace_misses") or 0 for info in infos)
+    return round(hits / lookups, 4) if lookups else None
 
 
 def _number(info: Mapping[str, str], field: str) -> int | None:

@@ -10,7 +10,7 @@ from katax_cli.core.text.duration import Duration
 from katax_cli.core.text.text import to_bytes, to_text
 from katax_cli.errors import QueryError
 from katax_cli.services.calls.guard import Safety
-from katax_cli.services.databases.clients import Commands, RedisDatabase, RoundTrips
+from katax_cli.services.databases.clients import Commands, RedisDatabase
 from katax_cli.services.redis.values import JSON, Codec, chunks, encoded, positive_ms
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Cache:
         """All keys under the connection's prefix, for work that takes `timeout` seconds at most, if it is given."""
         from katax_cli.services.redis.keyspace import Keyspace
 
-        return Keyspace(self._within(timeout), self._prefix)
+        return Keyspace(self.redis.within(timeout), self._prefix)
 
     def get(self, key: str, *, timeout: Duration | None = None) -> Any:
         """The value, None when there is none. What was not stored as JSON comes back as its text."""
@@ -70,7 +70,7 @@ class Cache:
 
     def get_raw(self, key: str, *, timeout: Duration | None = None) -> bytes | None:
         """The bytes of a value as they are stored, None when there is none."""
-        data: bytes | None = self._within(timeout).redis("GET", self.full(key), safety=Safety.READ)
+        data: bytes | None = self.redis.within(timeout).redis("GET", self.full(key), safety=Safety.READ)
         return data
 
     def set(
@@ -98,7 +98,7 @@ class Cache:
         timeout: Duration | None = None,
     ) -> bool:
         """Stores bytes as they are; see `set`."""
-        redis = self._within(timeout)
+        redis = self.redis.within(timeout)
         self._check_size(redis, key, data)
         options: list[str | int] = ["PX", positive_ms(ttl)] if ttl is not None else []
         if only_if is not None:
@@ -113,7 +113,7 @@ class Cache:
 
     def mget_raw(self, keys: Iterable[str], *, timeout: Duration | None = None) -> list[bytes | None]:
         """The bytes in the order of the keys; a key of another type than string counts as missing."""
-        redis = self._within(timeout)
+        redis = self.redis.within(timeout)
         values: list[bytes | None] = []
         for full in chunks([self.full(key) for key in keys], _MANY):
             if self._is_cluster:
@@ -134,7 +134,7 @@ class Cache:
         self, values: Mapping[str, bytes], ttl: Duration | None = None, *, timeout: Duration | None = None
     ) -> None:
         """Stores many values as they are; see `mset`."""
-        redis = self._within(timeout)
+        redis = self.redis.within(timeout)
         for key, data in values.items():
             self._check_size(redis, key, data)
         expiry = () if ttl is None else ("PX", positive_ms(ttl))
@@ -148,7 +148,7 @@ class Cache:
 
     def delete(self, *keys: str, timeout: Duration | None = None) -> int:
         """Deletes keys; returns how many there were."""
-        redis = self._within(timeout)
+        redis = self.redis.within(timeout)
         full = [self.full(key) for key in keys]
         if self._is_cluster:
             return sum(redis.pipeline([("UNLINK", key) for key in full])) if full else 0
@@ -163,26 +163,26 @@ class Cache:
         from katax_cli.services.cache.remember import note_key
 
         names = [self.full(note_key(key)), self.full(key)]
-        return bool(self._within(timeout).pipeline([("UNLINK", name) for name in names])[1])
+        return bool(self.redis.within(timeout).pipeline([("UNLINK", name) for name in names])[1])
 
     def exists(self, key: str, *, timeout: Duration | None = None) -> bool:
-        return bool(self._within(timeout).redis("EXISTS", self.full(key), safety=Safety.READ))
+        return bool(self.redis.within(timeout).redis("EXISTS", self.full(key), safety=Safety.READ))
 
     def ttl(self, key: str, *, timeout: Duration | None = None) -> int:
         """Seconds to live, rounded; -1: for ever, -2: no such key."""
-        return int(self._within(timeout).redis("TTL", self.full(key), safety=Safety.READ))
+        return int(self.redis.within(timeout).redis("TTL", self.full(key), safety=Safety.READ))
 
     def expire(self, key: str, ttl: Duration, *, timeout: Duration | None = None) -> bool:
         """Sets the lifetime of a key; False when there is none."""
-        return bool(self._within(timeout).redis("PEXPIRE", self.full(key), positive_ms(ttl)))
+        return bool(self.redis.within(timeout).redis("PEXPIRE", self.full(key), positive_ms(ttl)))
 
     def persist(self, key: str, *, timeout: Duration | None = None) -> bool:
         """Lets a key live for ever; False when there is none, or when it does already."""
-        return bool(self._within(timeout).redis("PERSIST", self.full(key)))
+        return bool(self.redis.within(timeout).redis("PERSIST", self.full(key)))
 
     def incr(self, key: str, by: int = 1, *, timeout: Duration | None = None) -> int:
         """Adds to a counter, which starts at 0; returns its new value. Keeps the lifetime."""
-        return int(self._within(timeout).redis("INCRBY", self.full(key), by))
+        return int(self.redis.within(timeout).redis("INCRBY", self.full(key), by))
 
     def incr_by(self, key: str, by: int, *, timeout: Duration | None = None) -> int:
         """The same as `incr`."""
@@ -220,7 +220,7 @@ class Cache:
         """Deletes everything under the prefix and returns how many keys; without a prefix the whole database."""
         if self._prefix:
             return self.clear("*", timeout=timeout)
-        redis = self._within(timeout)
+        redis = self.redis.within(timeout)
         for shard in redis.shards():
             redis.redis("FLUSHDB", "ASYNC", safety=Safety.IDEMPOTENT, shard=shard)
         return None
@@ -229,7 +229,7 @@ class Cache:
         """The server's counters; `hit_rate` is hits / (hits + misses), None before the first lookup."""
         from katax_cli.services.redis.info import stats
 
-        return stats(self._within(timeout))
+        return stats(self.redis.within(timeout))
 
     def remember(
         self,
@@ -255,9 +255,6 @@ class Cache:
     def full(self, key: str) -> bytes:
         """The key on the server."""
         return to_bytes(self._prefix + key)
-
-    def _within(self, timeout: Duration | None) -> RoundTrips:
-        return self.redis.within(timeout)
 
     def _decoded(self, data: bytes | None) -> Any:
         return None if data is None else self.codec.decode(data)

@@ -6,7 +6,7 @@ One JSON object a line: `key` (or `key_base64` where it is not UTF-8), `type`, `
 
 from __future__ import annotations
 
-from base64 import b64decode, b64encode
+from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from typing import Any
 
 from katax_cli.core.resilience.failure import Failure
 from katax_cli.core.text.js_json import parse, stringify
+from katax_cli.core.text.text import base64_text
 from katax_cli.errors import KataxError
 from katax_cli.services.cache.cache import Cache
 from katax_cli.services.calls.guard import Safety
@@ -98,7 +99,7 @@ def _batches(lines: Iterable[bytes]) -> Iterator[list[tuple[int, bytes]]]:
 
 
 def _line(name: bytes, kind: bytes, ttl_ms: int, dump: bytes) -> str:
-    facts = {"type": kind.decode(), "ttl_ms": ttl_ms if ttl_ms >= 0 else None, "dump": _base64(dump)}
+    facts = {"type": kind.decode(), "ttl_ms": ttl_ms if ttl_ms >= 0 else None, "dump": base64_text(dump)}
     return stringify(_named(name) | facts)
 
 
@@ -106,11 +107,7 @@ def _named(name: bytes) -> dict[str, Any]:
     try:
         return {"key": name.decode("utf-8")}
     except UnicodeDecodeError:
-        return {"key_base64": _base64(name)}
-
-
-def _base64(data: bytes) -> str:
-    return b64encode(data).decode("ascii")
+        return {"key_base64": base64_text(name)}
 
 
 def _restore(cache: Cache, number: int, line: bytes, replace: bool) -> tuple[bytes | str | int, ...]:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.text.text import to_text
+from katax_cli.engines.redis.metrics import hit_rate
 from katax_cli.services.cache.cache import Cache
-from katax_cli.services.redis.info import hit_rate, human_bytes, server_infos
+from katax_cli.services.redis.info import human_bytes, server_infos
 from katax_cli.services.redis.values import chunks
 
 _BIG_BYTES = 1 << 20

@@ -107,7 +107,8 @@ class Remembering:
         while True:
             try:
                 entry = self._read(redis)
-                if entry.data is not None and not self._is_due(entry):
+                dice = self._clock.random()
+                if entry.data is not None and not due(entry.left, entry.delta, self._beta, dice):
                     return entry.data
                 lock = self._locked(deadline)
             except LockHeld:
@@ -127,9 +128,6 @@ class Remembering:
         lock = Lock(self._cache.redis, note_key(self._key), ttl=_LOCK_SECONDS)
         lock.acquire(timeout=deadline.within(None))
         return lock
-
-    def _is_due(self, entry: _CacheEntry) -> bool:
-        return due(entry.left, entry.delta, self._beta, self._clock.random())
 
     def _without_redis(
         self, error: Unavailable | OutcomeUnknown, compute: Callable[[], bytes], entry: _CacheEntry

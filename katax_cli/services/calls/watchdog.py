@@ -90,13 +90,10 @@ class Watchdog:
 
     def _run(self) -> None:
         while True:
-            self._fire_due()
-
-    def _fire_due(self) -> None:
-        with self._lock:
-            due = self._wait_for_due()
-        for limit in due:
-            self._fire(limit)
+            with self._lock:
+                due = self._wait_for_due()
+            for limit in due:
+                self._fire(limit)
 
     def _wait_for_due(self) -> list[Limit]:
         while True:

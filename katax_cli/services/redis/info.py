@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from katax_cli.engines.redis.engine import info_fields
+from katax_cli.engines.redis.metrics import hit_rate
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.clients import Commands
 
@@ -34,13 +35,6 @@ def server_infos(redis: Commands) -> list[Mapping[str, str]]:
 def evicted_keys(infos: Sequence[Mapping[str, str]]) -> list[int]:
     """Keys that each server threw away since its start, because it was at its `maxmemory`."""
     return [int(_number(info, "evicted_keys")) for info in infos]
-
-
-def hit_rate(infos: list[Mapping[str, str]]) -> float | None:
-    """Hits of all lookups since the server started; None before the first."""
-    hits = sum(_number(info, "keyspace_hits") for info in infos)
-    lookups = hits + sum(_number(info, "keyspace_misses") for info in infos)
-    return round(hits / lookups, 4) if lookups else None
 
 
 def human_bytes(size: float) -> str:

@@ -59,7 +59,7 @@ class ResourceKeys:
         return (data, record) if self.owns(id, record) else None
 
     def decoded(self, data: bytes, id: str | int) -> Record:
-        """StoredRecord bytes as a record. Raises MisshapedRecord for what is no object."""
+        """Stored bytes as a record. Raises MisshapedRecord for what is no object."""
         value = self._codec.decode(data)
         if not isinstance(value, dict):
             raise MisshapedRecord(
