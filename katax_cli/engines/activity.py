@@ -8,6 +8,9 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 HIDDEN = "hidden"
 """The state of a session that this user may not look into."""
 
+MOST_SQL = 10_000
+"""Characters of a statement that are shown."""
+
 Pid = int | str
 
 
@@ -29,6 +32,11 @@ class SessionActivity(NamedTuple):
     statement: str | None
     session: str = ""
     work: str | None = None
+
+
+def rounded_seconds(seconds: Any) -> float | None:
+    """Seconds to three places; clocks that differ make none negative."""
+    return None if seconds is None else round(max(0.0, float(seconds)), 3)
 
 
 class ActivityList(NamedTuple):

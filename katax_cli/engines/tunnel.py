@@ -63,7 +63,7 @@ class Tunnel:
         self._said = ""
         self._folder = os.path.join(tempfile.gettempdir(), f"katax-ssh-{token_hex(8)}")
         self._target = settings
-        self._port = _free_port() if settings.tls and settings.tls.mode != "disable" else None
+        self._port = free_port() if settings.tls and settings.tls.mode != "disable" else None
 
     @property
     def settings(self) -> ConnectionSettings:
@@ -171,8 +171,8 @@ def _let_end(process: subprocess.Popen[str]) -> None:
     process.wait()
 
 
-def _free_port() -> int:
-    """If another takes it before ssh does, ssh ends and nothing is sent."""
+def free_port() -> int:
+    """A port of this machine that is free now; another may take it at once."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         return int(free.getsockname()[1])
 

@@ -68,8 +68,9 @@ def drill_own(call: Invocation, plan: DrillPlan) -> ExitCode:
 
 
 def _own_reports(chosen: Scope, plan: DrillPlan) -> Iterator[tuple[str, DrillReport]]:
+    from katax_cli.engines.tunnel import free_port
     from katax_cli.services.shutdown_drill.drill import drill
-    from katax_cli.services.shutdown_drill.own import free_port, own_services
+    from katax_cli.services.shutdown_drill.own import own_services
 
     call = chosen.call
     for service in own_services(chosen.profile, port=free_port):

@@ -136,8 +136,9 @@ def parse(text: str) -> Any:
     return _DECODER.decode(text)
 
 
-def _refuse(name: str) -> Any:
+def refuse_constant(name: str) -> Any:
+    """Raises ValueError for NaN and the infinities."""
     raise ValueError(f"{name} is not JSON")
 
 
-_DECODER = JSONDecoder(parse_constant=_refuse)
+_DECODER = JSONDecoder(parse_constant=refuse_constant)

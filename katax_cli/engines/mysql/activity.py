@@ -9,15 +9,21 @@ from typing import Any, NamedTuple
 import pymysql
 
 from katax_cli.core.sql import redact
-from katax_cli.engines.activity import HIDDEN, ActivityList, LockWait, SessionActivity
+from katax_cli.engines.activity import (
+    HIDDEN,
+    MOST_SQL,
+    ActivityList,
+    LockWait,
+    SessionActivity,
+    rounded_seconds,
+)
 from katax_cli.engines.base import Engine
-from katax_cli.engines.mysql.rows import fetched
+from katax_cli.engines.mysql.rows import rows_of
 from katax_cli.engines.mysql.session import MysqlSession
 from katax_cli.engines.mysql.sessions import if_told
 from katax_cli.engines.parts import EnginePart
 from katax_cli.errors import ConfigError
 
-_SHOWN_SQL = 10_000
 _UNSEEN = "sessions of other users and the age of transactions are hidden; GRANT PROCESS ON *.* to this user shows them"
 _CANNOT_SEE = "{name!r} does not say who waits for a lock to this user; GRANT PROCESS ON *.* to it shows them"
 # Seconds of MySQL are whole. Only MariaDB numbers statements in the list itself.
@@ -77,7 +83,7 @@ class MysqlActivity(EnginePart[Engine]):
     def activity(self, connection: MysqlSession, timeout: float | None = None) -> ActivityList:
         """Of the whole server with PROCESS, else of this user, with one row that stands for the others."""
         words = _MARIADB if connection.is_mariadb else _MYSQL
-        rows = _rows(connection, _SESSIONS.format(**words), timeout)
+        rows = rows_of(connection, _SESSIONS.format(**words), timeout)
         transactions = if_told(connection, _TRANSACTIONS, timeout)
         numbers = None if connection.is_mariadb else if_told(connection, _NUMBERS, timeout)
         ages, events = dict(transactions or ()), dict(numbers or ())
@@ -95,7 +101,10 @@ class MysqlActivity(EnginePart[Engine]):
         if on_rows is None:
             raise ConfigError(_CANNOT_SEE.format(name=self._engine.settings.name))
         objects = None if connection.is_mariadb else if_told(connection, _MYSQL_OBJECTS, timeout)
-        waits = {(row[0], row[1]): LockWait(row[0], row[1], str(row[2]), _seconds(row[3])) for row in on_rows}
+        waits = {
+            (row[0], row[1]): LockWait(row[0], row[1], str(row[2]), rounded_seconds(row[3]))
+            for row in on_rows
+        }
         for waiter, holder, lock in objects or ():
             waits.setdefault((waiter, holder), LockWait(waiter, holder, str(lock), None))
         known = {waiter for waiter, _ in waits}
@@ -152,9 +161,9 @@ def _session(row: _Listed, ages: Mapping[int, Any], events: Mapping[int, int]) -
         row.database,
         _state(row.command, in_transaction=row.id in ages),
         None if is_idle else row.state or None,
-        _seconds(row.age),
-        _seconds(ages.get(row.id)),
-        None if row.sql is None else redact(row.sql, "mysql", max_length=_SHOWN_SQL),
+        rounded_seconds(row.age),
+        rounded_seconds(ages.get(row.id)),
+        None if row.sql is None else redact(row.sql, "mysql", max_length=MOST_SQL),
         str(row.id),
         None if is_idle else _work(row, events.get(row.id)),
     )
@@ -190,25 +199,17 @@ def _idleness(session: SessionActivity) -> tuple[bool, bool, float, float]:
 def _ordered(session: MysqlSession, order: str, hosted: str, timeout: float | None) -> bool:
     """False when it had ended before. On RDS a procedure may end what KILL may not."""
     try:
-        _rows(session, order, timeout)
+        rows_of(session, order, timeout)
     except pymysql.MySQLError as error:
         if error.args[0] in _GONE:
             return False
         if error.args[0] not in _NOT_ALLOWED:
             raise
         try:
-            _rows(session, hosted, timeout)
+            rows_of(session, hosted, timeout)
         except pymysql.MySQLError as missing:
             raise error if missing.args[0] in _NO_PROCEDURE else missing from None
     return True
-
-
-def _seconds(value: Any) -> float | None:
-    return None if value is None else round(max(0.0, float(value)), 3)
-
-
-def _rows(session: MysqlSession, sql: str, timeout: float | None) -> list[tuple[Any, ...]]:
-    return fetched(session, sql, (), timeout).rows
 
 
 create = MysqlActivity

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from katax_cli.engines.base import Index, Table, TableColumn, TableDescription
-from katax_cli.engines.mysql.rows import fetched
+from katax_cli.engines.mysql.rows import rows_of
 from katax_cli.engines.mysql.session import MysqlSession
 
 KeyKind = Literal["primary", "unique", "foreign", "index"]
@@ -50,7 +50,7 @@ _KEYS: dict[str, KeyKind] = {"PRI": "primary", "UNI": "unique"}
 
 def tables(session: MysqlSession, timeout: float | None) -> list[Table]:
     """Those of the connection's database, or of all databases of users."""
-    return [Table(*row) for row in _all(session, f"{_TABLES} {_VISIBLE} ORDER BY 1, 2", (), timeout)]
+    return [Table(*row) for row in rows_of(session, f"{_TABLES} {_VISIBLE} ORDER BY 1, 2", timeout)]
 
 
 def describe(session: MysqlSession, name: str, timeout: float | None) -> TableDescription | None:
@@ -60,7 +60,7 @@ def describe(session: MysqlSession, name: str, timeout: float | None) -> TableDe
     if table is None:
         return None
     where = (table.schema, table.name)
-    references = dict(_all(session, _REFERENCES, where, timeout))
+    references: dict[str, str] = dict(rows_of(session, _REFERENCES, timeout, where))
     columns = tuple(
         TableColumn(
             column,
@@ -70,7 +70,7 @@ def describe(session: MysqlSession, name: str, timeout: float | None) -> TableDe
             key=_KEYS.get(key) or ("foreign" if column in references else "index" if key else None),
             references=references.get(column),
         )
-        for column, kind, nullable, default, key in _all(session, _COLUMNS, where, timeout)
+        for column, kind, nullable, default, key in rows_of(session, _COLUMNS, timeout, where)
     )
     return TableDescription(table, columns, _indexes(session, where, timeout))
 
@@ -78,8 +78,8 @@ def describe(session: MysqlSession, name: str, timeout: float | None) -> TableDe
 def server(session: MysqlSession, timeout: float | None) -> Mapping[str, object]:
     """`role` is what the server's read_only variable says: a replica is usually read-only."""
     schema = "information_schema" if session.is_mariadb else "performance_schema"
-    [(version, read_only, most, now)] = _all(
-        session, _SERVER.format(status=f"{schema}.global_status"), (), timeout
+    [(version, read_only, most, now)] = rows_of(
+        session, _SERVER.format(status=f"{schema}.global_status"), timeout
     )
     return {
         "version": version,
@@ -92,7 +92,7 @@ def server(session: MysqlSession, timeout: float | None) -> Mapping[str, object]
 
 def _find(session: MysqlSession, schema: str, name: str, timeout: float | None) -> Table | None:
     where = "table_schema = ? AND table_name = ?" if schema else f"table_name = ? AND {_VISIBLE}"
-    tables = _all(session, f"{_TABLES} {where}", (schema, name) if schema else (name,), timeout)
+    tables = rows_of(session, f"{_TABLES} {where}", timeout, (schema, name) if schema else (name,))
     return Table(*tables[0]) if tables else None
 
 
@@ -105,13 +105,7 @@ def _indexes(
     session: MysqlSession, where: tuple[str | None, str], timeout: float | None
 ) -> tuple[Index, ...]:
     indexes: dict[str, Index] = {}
-    for name, unique, column in _all(session, _INDEXES, where, timeout):
+    for name, unique, column in rows_of(session, _INDEXES, timeout, where):
         before = indexes[name].columns if name in indexes else ()
         indexes[name] = Index(name, (*before, column or "(expression)"), bool(unique))
     return tuple(indexes.values())
-
-
-def _all(
-    session: MysqlSession, sql: str, params: tuple[Any, ...], timeout: float | None
-) -> list[tuple[Any, ...]]:
-    return fetched(session, sql, params, timeout).rows

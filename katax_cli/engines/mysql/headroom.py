@@ -8,7 +8,7 @@ from typing import Any
 import pymysql
 
 from katax_cli.engines.base import Engine
-from katax_cli.engines.mysql.rows import fetched
+from katax_cli.engines.mysql.rows import fetched, rows_of
 from katax_cli.engines.mysql.session import MysqlSession
 from katax_cli.engines.parts import EnginePart
 from katax_cli.snapshot import Headroom, ServerStanding
@@ -27,7 +27,7 @@ class MysqlHeadroom(EnginePart[Engine]):
 
     def standing(self, connection: MysqlSession, timeout: float | None = None) -> ServerStanding:
         """A read-only server takes no writes of ordinary users; a replica that can be written to is one too."""
-        [(read_only,)] = fetched(connection, "SELECT @@GLOBAL.read_only", (), timeout).rows
+        [(read_only,)] = rows_of(connection, "SELECT @@GLOBAL.read_only", timeout)
         replica = _replica(connection, timeout)
         writable = not read_only
         why = None if writable else "read_only is on"
@@ -44,7 +44,7 @@ class MysqlHeadroom(EnginePart[Engine]):
     def headroom(self, connection: MysqlSession, timeout: float | None = None) -> list[Headroom]:
         """Connections, and the oldest transaction where the user may see it (PROCESS)."""
         schema = "information_schema" if connection.is_mariadb else "performance_schema"
-        [(used, most)] = fetched(connection, _CONNECTIONS.format(schema=schema), (), timeout).rows
+        [(used, most)] = rows_of(connection, _CONNECTIONS.format(schema=schema), timeout)
         rooms = [Headroom("connections", int(used), int(most), "connections")]
         oldest = _allowed(connection, _OLDEST, timeout)
         if oldest is not None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from katax_cli.core.sql import redact
 from katax_cli.engines.base import Engine, SlowQuery
-from katax_cli.engines.mysql.rows import fetched
+from katax_cli.engines.mysql.rows import rows_of
 from katax_cli.engines.mysql.session import MysqlSession
 from katax_cli.engines.parts import EnginePart, slow_queries
 from katax_cli.errors import ConfigError
@@ -42,8 +42,8 @@ class MysqlMetrics(EnginePart[Engine]):
     def metrics(self, connection: MysqlSession, timeout: float | None = None) -> Mapping[str, object]:
         """Connections and statements of the whole server; an average only where performance_schema is on."""
         schema = "information_schema" if connection.is_mariadb else "performance_schema"
-        status = dict(_rows(connection, _STATUS.format(schema=schema), timeout))
-        [(size, tables)] = _rows(connection, _TABLES, timeout)
+        status: dict[str, Any] = dict(rows_of(connection, _STATUS.format(schema=schema), timeout))
+        [(size, tables)] = rows_of(connection, _TABLES, timeout)
         most, has_schema, _, _ = _variables(connection, timeout)
         total, running = int(status["threads_connected"]), int(status["threads_running"])
         return {
@@ -62,10 +62,10 @@ class MysqlMetrics(EnginePart[Engine]):
         """From performance_schema, else from the slow query log where it is a table."""
         _, has_schema, logs, output = _variables(connection, timeout)
         if has_schema:
-            return [_digest(row) for row in _rows(connection, _DIGESTS, timeout, (over_ms,))]
+            return [_digest(row) for row in rows_of(connection, _DIGESTS, timeout, (over_ms,))]
         if logs and "TABLE" in str(output).upper():
             # A row for each run, with its values.
-            logged = _rows(connection, _LOGGED, timeout, (over_ms,))
+            logged = rows_of(connection, _LOGGED, timeout, (over_ms,))
             return slow_queries((redact(sql, "mysql"), float(took), _aware(at)) for sql, took, at in logged)
         raise ConfigError(
             f"{self._engine.settings.name!r} keeps no slow queries: performance_schema is off and the slow query "
@@ -75,12 +75,12 @@ class MysqlMetrics(EnginePart[Engine]):
 
 
 def _variables(session: MysqlSession, timeout: float | None) -> tuple[int, bool, bool, str]:
-    [(most, has_schema, logs, output)] = _rows(session, _VARIABLES, timeout)
+    [(most, has_schema, logs, output)] = rows_of(session, _VARIABLES, timeout)
     return int(most), bool(has_schema), bool(logs), str(output)
 
 
 def _average(session: MysqlSession, timeout: float | None) -> float | None:
-    [(average,)] = _rows(session, _AVERAGE, timeout)
+    [(average,)] = rows_of(session, _AVERAGE, timeout)
     return None if average is None else _ms(average)
 
 
@@ -96,12 +96,6 @@ def _ms(number: Any) -> float:
 def _aware(moment: datetime) -> datetime:
     """The server's times have no offset; the session's time zone is taken for the machine's own."""
     return moment.astimezone()
-
-
-def _rows(
-    session: MysqlSession, sql: str, timeout: float | None, params: tuple[Any, ...] = ()
-) -> list[tuple[Any, ...]]:
-    return fetched(session, sql, params, timeout).rows
 
 
 create = MysqlMetrics

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from hashlib import blake2b
 
 import pymysql
 from pymysql.constants import ER
@@ -15,6 +14,7 @@ from katax_cli.engines.migrations import DdlImpact, LockSession, MigrationFacts,
 from katax_cli.engines.mysql.engine import MysqlEngine
 from katax_cli.engines.mysql.script import run_script
 from katax_cli.engines.mysql.session import MysqlSession
+from katax_cli.engines.mysql.sessions import lock_name
 from katax_cli.engines.parts import EnginePart
 
 _HOLDER = """
@@ -120,21 +120,24 @@ class MysqlMigrations(EnginePart[MysqlEngine]):
                     raise
 
     def lock(self, connection: MysqlSession, name: str, note: str) -> bool:
-        taken = self._one(connection, "SELECT GET_LOCK(?, 0)", self._name(name)) == 1
+        taken = self._one(connection, "SELECT GET_LOCK(?, 0)", lock_name(self._engine, name)) == 1
         if taken:
             connection.send("SET @katax_note = ?", [note])
         return taken
 
     def renew(self, connection: MysqlSession, name: str, note: str) -> bool:
-        return self._one(connection, "SELECT IS_USED_LOCK(?) = CONNECTION_ID()", self._name(name)) == 1
+        return (
+            self._one(connection, "SELECT IS_USED_LOCK(?) = CONNECTION_ID()", lock_name(self._engine, name))
+            == 1
+        )
 
     def unlock(self, connection: MysqlSession, name: str) -> None:
-        self._one(connection, "SELECT RELEASE_LOCK(?)", self._name(name))
+        self._one(connection, "SELECT RELEASE_LOCK(?)", lock_name(self._engine, name))
 
     def holder(self, connection: MysqlSession, name: str) -> LockSession | None:
-        for number, user, client in connection.send(_HOLDER, [self._name(name)]).fetchall():
+        for number, user, client in connection.send(_HOLDER, [lock_name(self._engine, name)]).fetchall():
             return LockSession(str(number), "", user, client)
-        number = self._one(connection, "SELECT IS_USED_LOCK(?)", self._name(name))
+        number = self._one(connection, "SELECT IS_USED_LOCK(?)", lock_name(self._engine, name))
         return None if number is None else LockSession(str(number), "")
 
     def noted(self, connection: MysqlSession) -> list[LockSession] | None:
@@ -204,11 +207,6 @@ class MysqlMigrations(EnginePart[MysqlEngine]):
     def _one(self, connection: MysqlSession, sql: str, name: str) -> object:
         row = connection.send(sql, [name]).fetchone()
         return row[0] if row else None
-
-    def _name(self, name: str) -> str:
-        """Named locks are the server's, not the database's, and at most 64 characters long."""
-        whole = f"{self._engine.settings.database}.{name}"
-        return f"katax.{blake2b(whole.encode(), digest_size=16).hexdigest()}"
 
 
 def _present(connection: MysqlSession, objects: Sequence[ObjectName]) -> Iterator[tuple[str, str]]:

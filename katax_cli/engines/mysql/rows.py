@@ -120,6 +120,11 @@ def fetched(session: ReadSession, sql: AnySql, params: Params = None, timeout: f
     return Result(columns, rows, affected, told)
 
 
+def rows_of(session: ReadSession, sql: str, timeout: float | None, params: tuple[Any, ...] = ()) -> list[Row]:
+    """The rows of one statement."""
+    return fetched(session, sql, params, timeout).rows
+
+
 def read_rows(session: ReadSession, count: int) -> list[Row]:
     """The next rows of the result under way, at most `count`; none at its end. Raises PyMySQL's errors."""
     result = session._result

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from hashlib import blake2b
 from typing import Any
 
 import pymysql
 
 from katax_cli.engines.base import Engine
-from katax_cli.engines.mysql.rows import fetched
+from katax_cli.engines.mysql.rows import rows_of
 from katax_cli.engines.mysql.session import MysqlSession
 from katax_cli.engines.parts import EnginePart
 from katax_cli.engines.sessions import OF_LOCKS, OF_TRANSACTIONS, Orphan, ServerLook, ServerSession
@@ -36,6 +37,12 @@ WHERE lock_type = 'User lock' OR lock_type = 'Table metadata lock'
     AND lock_mode NOT IN ('MDL_SHARED_READ', 'MDL_SHARED_HIGH_PRIO')"""
 
 
+def lock_name(engine: Engine, name: str) -> str:
+    """Named locks are the server's, not the database's, and at most 64 characters long."""
+    whole = f"{engine.settings.database}.{name}"
+    return f"katax.{blake2b(whole.encode(), digest_size=16).hexdigest()}"
+
+
 class MysqlSessions(EnginePart[Engine]):
     """ListsSessions and TracesWork.
 
@@ -52,7 +59,7 @@ class MysqlSessions(EnginePart[Engine]):
         metadata_lock_info; else only those of transactions. A server does not say how a session ended. InnoDB tells
         of transactions as they were when it was last asked unless that is more than 0.1 s ago.
         """
-        sessions = _rows(connection, _SESSIONS, timeout)
+        sessions = rows_of(connection, _SESSIONS, timeout)
         names = dict(if_told(connection, _NAMES, timeout) or ())
         rollbacks = _count(connection, _ROLLBACKS, timeout)
         transactions = if_told(connection, _TRANSACTIONS, timeout)
@@ -81,7 +88,7 @@ class MysqlSessions(EnginePart[Engine]):
         self, connection: MysqlSession, works: Sequence[str], timeout: float | None = None
     ) -> Mapping[str, str]:
         rollbacks = str(_count(connection, _ROLLBACKS, timeout))
-        still_open = {str(row[2]) for row in _rows(connection, _TRANSACTIONS, timeout)}
+        still_open = {str(row[2]) for row in rows_of(connection, _TRANSACTIONS, timeout)}
         fate_of: dict[str, str] = {}
         for work in works:
             id, _, before = work.partition("@")
@@ -111,7 +118,7 @@ def _work(transaction: tuple[Any, ...] | None, rollbacks: int) -> tuple[bool, st
 
 
 def _count(session: MysqlSession, sql: str, timeout: float | None) -> int:
-    [(_, value)] = _rows(session, sql, timeout)
+    [(_, value)] = rows_of(session, sql, timeout)
     return int(value)
 
 
@@ -146,7 +153,7 @@ def _locks_of(session: MysqlSession) -> str:
 def if_told(session: MysqlSession, sql: str, timeout: float | None) -> list[tuple[Any, ...]] | None:
     """None where the server does not list this, or not to this user."""
     try:
-        return _rows(session, sql, timeout)
+        return rows_of(session, sql, timeout)
     except (pymysql.ProgrammingError, pymysql.OperationalError) as error:
         if error.args and error.args[0] in _NOT_TOLD:
             return None
@@ -155,10 +162,6 @@ def if_told(session: MysqlSession, sql: str, timeout: float | None) -> list[tupl
 
 _NOT_TOLD = (1044, 1045, 1109, 1142, 1143, 1146, 1227, 1370, 3159)
 """No such table, or no right to it."""
-
-
-def _rows(session: MysqlSession, sql: str, timeout: float | None) -> list[tuple[Any, ...]]:
-    return fetched(session, sql, (), timeout).rows
 
 
 create = MysqlSessions

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from hashlib import blake2b
 from typing import Any
 
 import pymysql
@@ -11,6 +10,7 @@ import pymysql
 from katax_cli.core.sql import Residue
 from katax_cli.engines.base import SqlEngine
 from katax_cli.engines.mysql.session import MysqlSession
+from katax_cli.engines.mysql.sessions import lock_name
 from katax_cli.engines.parts import EnginePart
 from katax_cli.engines.transfers import NULL_CELL
 
@@ -34,15 +34,14 @@ class MysqlTransfer(EnginePart[SqlEngine]):
 
     def claim(self, connection: MysqlSession, name: str) -> bool:
         self._engine.mark(connection, Residue.RESETTABLE)
-        return bool(self._engine.execute(connection, "SELECT GET_LOCK(?, 0)", [self._lock(name)]).rows[0][0])
+        return bool(
+            self._engine.execute(connection, "SELECT GET_LOCK(?, 0)", [lock_name(self._engine, name)]).rows[
+                0
+            ][0]
+        )
 
     def release(self, connection: MysqlSession, name: str) -> None:
-        self._engine.execute(connection, "SELECT RELEASE_LOCK(?)", [self._lock(name)])
-
-    def _lock(self, name: str) -> str:
-        """Named locks are the server's, not the database's, and at most 64 characters long."""
-        whole = f"{self._engine.settings.database}.{name}"
-        return f"katax.{blake2b(whole.encode(), digest_size=16).hexdigest()}"
+        self._engine.execute(connection, "SELECT RELEASE_LOCK(?)", [lock_name(self._engine, name)])
 
     def insert(self, connection: MysqlSession, into: str, rows: Sequence[Sequence[Any]], tail: str) -> int:
         connection.check_alive()

@@ -6,12 +6,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from katax_cli.core.sql import redact
-from katax_cli.engines.activity import HIDDEN, ActivityList, LockWait, Pid, SessionActivity
+from katax_cli.engines.activity import (
+    HIDDEN,
+    MOST_SQL,
+    ActivityList,
+    LockWait,
+    Pid,
+    SessionActivity,
+    rounded_seconds,
+)
 from katax_cli.engines.parts import SqlPart
 from katax_cli.engines.postgresql.session import PostgresConnection
 from katax_cli.engines.postgresql.sessions import IS_CLIENT
 
-_SHOWN_SQL = 10_000
 _UNSEEN = (
     "sessions of other users show neither state nor statement; "
     "GRANT pg_read_all_stats (or pg_monitor) to this user shows them"
@@ -66,7 +73,7 @@ class PostgresActivity(SqlPart):
     def lock_waits(self, connection: PostgresConnection, timeout: float | None = None) -> list[LockWait]:
         """Seen by every user. A prepared transaction has no session: 0 stands for it."""
         return [
-            LockWait(waiter, _holder(holder), lock, _seconds(waiting))
+            LockWait(waiter, _holder(holder), lock, rounded_seconds(waiting))
             for waiter, holder, lock, waiting in self._rows(connection, _WAITS, timeout)
         ]
 
@@ -92,9 +99,9 @@ def _session(row: Sequence[Any]) -> SessionActivity:
         database,
         HIDDEN if state is None else state,
         wait,
-        _seconds(age),
-        _seconds(transaction_age),
-        None if state is None or sql is None else redact(sql, "postgresql", max_length=_SHOWN_SQL),
+        rounded_seconds(age),
+        rounded_seconds(transaction_age),
+        None if state is None or sql is None else redact(sql, "postgresql", max_length=MOST_SQL),
         session,
         work,
     )
@@ -102,10 +109,6 @@ def _session(row: Sequence[Any]) -> SessionActivity:
 
 def _holder(pid: int | None) -> Pid | None:
     return "a prepared transaction" if pid == 0 else pid
-
-
-def _seconds(value: float | None) -> float | None:
-    return None if value is None else round(max(0.0, value), 3)
 
 
 create = PostgresActivity

@@ -194,12 +194,9 @@ def reset_session(connection: PostgresConnection, settings: ConnectionSettings) 
         connection.forget(None, None)
         return
     is_open = connection.status != TransactionStatus.IDLE
-    _take_over(connection, settings, *([b"ROLLBACK"] if is_open else []), b"DISCARD ALL", _reseed())
-
-
-def _reseed() -> bytes:
-    """The seed of random() is the one setting that DISCARD ALL keeps."""
-    return b"SELECT setseed(%f)" % SYSTEM.random()
+    # The seed of random() is the one setting that DISCARD ALL keeps.
+    reseed = b"SELECT setseed(%f)" % SYSTEM.random()
+    _take_over(connection, settings, *([b"ROLLBACK"] if is_open else []), b"DISCARD ALL", reseed)
 
 
 def _take_over(connection: PostgresConnection, settings: ConnectionSettings, *first: bytes) -> None:

@@ -56,7 +56,10 @@ def _in_flight(plan: DrillPlan, facts: Observations) -> Verdict:
     unknown = [work for work in facts.works if work.fate == UNKNOWN]
     aborted = [work for work in facts.works if work.fate not in ("committed", UNKNOWN)]
     if dropped or aborted:
-        details = [_dropped(piece) for piece in dropped]
+        details = [
+            f"work begun at {_ms(piece.started)} ms: {piece.detail or 'it never came back'}"
+            for piece in dropped
+        ]
         details += [f"{_transaction(work)} is {work.fate}" for work in aborted]
         return _verdict(check, "failed", _listed(details), facts.exited)
     if unknown:
@@ -80,17 +83,11 @@ def _transaction(work: OpenTransaction) -> str:
 
 def _cannot_finish(plan: DrillPlan, facts: Observations) -> str | None:
     faults = [name for name in (*WIRE_FAULTS, "second-signal") if name in plan.faults]
-    if faults:
-        return f"work cannot finish under {', '.join(faults)}"
-    return None
+    return f"work cannot finish under {', '.join(faults)}" if faults else None
 
 
 def _in_flight_at(piece: Piece, moment: float) -> bool:
     return piece.started < moment and (piece.ended is None or piece.ended >= moment)
-
-
-def _dropped(piece: Piece) -> str:
-    return f"work begun at {_ms(piece.started)} ms: {piece.detail or 'it never came back'}"
 
 
 def _new_work(plan: DrillPlan, facts: Observations) -> Verdict:

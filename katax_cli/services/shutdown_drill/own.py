@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -32,9 +31,3 @@ def own_services(profile: Profile, *, port: Callable[[], int]) -> Iterator[Servi
 def _service(profile: Profile, words: str, option: str, port: int) -> Service:
     program = (sys.executable, "-m", "katax_cli", "-p", profile.name)
     return Service(words, (*program, *words.split(), option, str(port)), f"http://127.0.0.1:{port}/ready")
-
-
-def free_port() -> int:
-    """A port that is free now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from katax_cli.engines.sql import SeedSql, UpsertParts, upsert_on_conflict
+from katax_cli.engines.sql import SeedSql, upsert_on_conflict
 
 # As text, because json and other types cannot be compared.
 _DIFFERS = "present.{c}::text IS DISTINCT FROM excluded.{c}::text"
@@ -11,12 +11,8 @@ _ADVANCE = """SELECT setval(s, (SELECT max({column}) FROM {table}))
     WHERE s IS NOT NULL AND (SELECT max({column}) FROM {table}) > coalesce(pg_sequence_last_value(s), 0)"""
 
 
-def _upsert(parts: UpsertParts) -> str:
-    return upsert_on_conflict(parts, _DIFFERS)
-
-
 SQL = SeedSql(
-    upsert=_upsert,
+    upsert=lambda parts: upsert_on_conflict(parts, _DIFFERS),
     keep_claim="ON CONFLICT (name) DO UPDATE SET name = excluded.name",
     identity=" OVERRIDING SYSTEM VALUE",
     advance_counter=_ADVANCE,

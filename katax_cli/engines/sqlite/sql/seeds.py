@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from katax_cli.engines.sql import SeedSql, UpsertParts, upsert_on_conflict
+from katax_cli.engines.sql import SeedSql, upsert_on_conflict
 
 _DIFFERS = "present.{c} IS NOT excluded.{c}"
 
 
-def _upsert(parts: UpsertParts) -> str:
-    return upsert_on_conflict(parts, _DIFFERS)
-
-
 SQL = SeedSql(
-    upsert=_upsert,
+    upsert=lambda parts: upsert_on_conflict(parts, _DIFFERS),
     keep_claim="ON CONFLICT (name) DO UPDATE SET name = excluded.name",
     exact_numbers=False,
 )

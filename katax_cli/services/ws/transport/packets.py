@@ -8,7 +8,7 @@ from typing import Any
 
 from socketio import packet
 
-from katax_cli.core.text.js_json import jsonable
+from katax_cli.core.text.js_json import jsonable, refuse_constant
 from katax_cli.core.text.nesting import check_nesting
 from katax_cli.services.ws.values import MAX_ATTACHMENTS, MAX_DEPTH, MAX_MESSAGE_BYTES
 
@@ -35,7 +35,7 @@ class StrictJson:
     def loads(text: str | bytes, **_options: Any) -> Any:
         if isinstance(text, str):
             check_nesting(text, MAX_DEPTH)
-        return json.loads(text, parse_constant=_refuse, parse_float=_finite)
+        return json.loads(text, parse_constant=refuse_constant, parse_float=_finite)
 
 
 class WirePacket(packet.Packet):  # type: ignore[misc]
@@ -105,7 +105,3 @@ def _finite(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{text[:30]} is beyond what a number holds")
     return value
-
-
-def _refuse(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
