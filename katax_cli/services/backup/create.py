@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from katax_cli.core.clock import SYSTEM
+from katax_cli.core.clock import utc_text
 from katax_cli.errors import WrongEngine
 from katax_cli.services.backup.dumps.order import Order, ProvenDump
+from katax_cli.services.backup.folder import name_of
 from katax_cli.services.backup.manifest import Manifest, Omission, write_manifest
 from katax_cli.services.backup.sealing import Recipients
 from katax_cli.services.backup.store.base import BackupStore
@@ -62,7 +62,7 @@ def create_backup(
         import_module(f"katax_cli.services.backup.dumps.{module}"), function
     )
     sealer = Recipients(recipients) if recipients else None
-    started = _now()
+    started = utc_text()
     # Its server may fall silent while those of others go on.
     mine = StoppableWork(database.name, work.deadline)
     with (
@@ -83,8 +83,7 @@ def create_backup(
         dumped = way(order)
         if sealer is not None:
             dumped = replace(dumped, files=sealer.seal(folder, dumped.files, work))
-        name = folder.name.removeprefix(".partial-")
-        manifest = _manifest(name, order, dumped, started)
+        manifest = _manifest(name_of(folder), order, dumped, started)
         if sealer is not None:
             manifest = replace(manifest, encryption=sealer.encryption)
         write_manifest(folder, manifest)
@@ -104,7 +103,7 @@ def _manifest(name: str, order: Order, dumped: ProvenDump, started: str) -> Mani
         tool=dumped.tool,
         katax_version=version("katax"),
         started_at=started,
-        finished_at=_now(),
+        finished_at=utc_text(),
         consistency=inventory.consistency,
         files=dumped.files,
         rows=dumped.rows,
@@ -113,7 +112,3 @@ def _manifest(name: str, order: Order, dumped: ProvenDump, started: str) -> Mani
         left_out=dumped.left_out,
         not_held=tuple(Omission(what, why) for what, why in inventory.not_held.items()),
     )
-
-
-def _now() -> str:
-    return datetime.fromtimestamp(SYSTEM.now(), UTC).isoformat(timespec="milliseconds")

@@ -14,7 +14,7 @@ from secrets import token_hex
 
 from katax_cli.core.clock import SYSTEM
 from katax_cli.errors import BackupError
-from katax_cli.services.backup.manifest import MANIFEST, sync_folder
+from katax_cli.services.backup.manifest import MANIFEST, sync
 
 _PARTIAL = ".partial-"
 _PARTIALS = f"{_PARTIAL}*-????????T??????Z-??????"
@@ -23,9 +23,19 @@ _UNSAFE = re.compile(r"[^\w.-]+")
 _NAME = re.compile(r"[^./][^/]*-\d{8}T\d{6}Z-[0-9a-f]{6}")
 
 
+def moment() -> str:
+    """Now, as it stands in names."""
+    return datetime.fromtimestamp(SYSTEM.now(), UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
 def is_backup_name(name: str) -> bool:
     """True for what `new_folder` gives its folders once they are whole."""
     return _NAME.fullmatch(name) is not None
+
+
+def name_of(partial: Path) -> str:
+    """The name that a folder of `new_folder` gets once it is whole."""
+    return partial.name.removeprefix(_PARTIAL)
 
 
 def may_be_of(name: str, connection: str) -> bool:
@@ -71,10 +81,10 @@ def publish(partial: Path) -> Path:
     """Gives a folder that is whole its name, which survives a power cut from here on."""
     assert (partial / MANIFEST).exists(), "the manifest is written before"
     for folder, _, _ in os.walk(partial):
-        sync_folder(Path(folder))
-    final = partial.with_name(partial.name.removeprefix(_PARTIAL))
+        sync(Path(folder))
+    final = partial.with_name(name_of(partial))
     partial.rename(final)
-    sync_folder(final.parent)
+    sync(final.parent)
     return final
 
 
@@ -95,7 +105,7 @@ def withdrawn(folder: Path) -> Iterator[Path | None]:
             return
         try:
             folder.rename(path)
-            sync_folder(path.parent)
+            sync(path.parent)
             yield path
         finally:
             os.close(lock)
@@ -147,8 +157,7 @@ def _begun(directory: Path, connection: str) -> tuple[Path, int]:
     """A new folder and the lock on it. Another run may take a folder for a leftover until it is locked."""
     with _disk_errors(directory):
         while True:
-            moment = datetime.fromtimestamp(SYSTEM.now(), UTC).strftime("%Y%m%dT%H%M%SZ")
-            name = f"{_stem(connection)}-{moment}-{token_hex(3)}"
+            name = f"{_stem(connection)}-{moment()}-{token_hex(3)}"
             path = directory / f"{_PARTIAL}{name}"
             if (directory / name).exists():
                 continue

@@ -154,7 +154,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         temporary.replace(folder / MANIFEST)
     finally:
         temporary.unlink(missing_ok=True)
-    sync_folder(folder)
+    sync(folder)
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -177,9 +177,9 @@ def parse_manifest(text: bytes, *, name: str, where: str) -> Manifest:
         raise BackupDamaged(where, [f"{MANIFEST} {flaw}"]) from None
 
 
-def sync_folder(folder: Path) -> None:
-    """Makes the names in a folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Makes the contents of a file, or the names in a folder, survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

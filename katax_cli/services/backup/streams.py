@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -110,18 +110,12 @@ class Digesting:
 def digested(
     folder: Path,
     path: str,
-    take: Callable[[Iterator[bytes]], object] | None = None,
     *,
     before_each: Callable[[], object] = lambda: None,
 ) -> DumpFile:
-    """Size and digest of a file, read once and whole; `take` gets what is in it, decompressed by its ending.
-
-    `before_each` piece of the file may raise, to end it. Raises ValueError for a stream that is damaged.
-    """
+    """Size and digest of a file, read once and whole; `before_each` piece of it may raise, to end it."""
     with (folder / path).open("rb") as file:
         source = Digesting(file, before_each)
-        if take is not None:
-            take(_decompressed(path, source))
         while source.read(CHUNK):
             pass
         return DumpFile(path, source.size_bytes, source.digest.hexdigest())
@@ -137,10 +131,11 @@ def opened(path: Path) -> Iterator[Iterator[bytes]]:
 def _decompressed(name: str, source: Any) -> Iterator[bytes]:
     if name.endswith(".zst"):
         return _unzstd(source)
-    return _gunzipped(source) if name.endswith(".gz") else _pieces(source)
+    return _gunzipped(source) if name.endswith(".gz") else pieces(source)
 
 
-def _pieces(source: Any) -> Iterator[bytes]:
+def pieces(source: Readable) -> Iterator[bytes]:
+    """A stream in pieces of a megabyte at most."""
     while data := source.read(CHUNK):
         yield data
 
@@ -153,7 +148,7 @@ def _unzstd(source: Any) -> Iterator[bytes]:
     )
     try:
         with reader as stream:
-            yield from _pieces(stream)
+            yield from pieces(stream)
     except zstandard.ZstdError as error:
         raise ValueError(f"its compression is damaged: {error}") from error
 
@@ -170,13 +165,3 @@ def _gunzipped(source: Any) -> Iterator[bytes]:
                 waiting, stream = stream.unused_data, zlib.decompressobj(_GZIP)
     except zlib.error as error:
         raise ValueError(f"its compression is damaged: {error}") from error
-
-
-def synced(folder: Path, paths: Iterable[str]) -> None:
-    """Makes files last that a tool wrote."""
-    for path in paths:
-        descriptor = os.open(folder / path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -16,13 +16,13 @@ from typing import IO
 from katax_cli.engines.dumps import Credentials
 from katax_cli.errors import BackupError, BackupHindered, ConfigError
 from katax_cli.services.backup.spool import private_folder, temporary_errors
+from katax_cli.services.backup.streams import CHUNK
 from katax_cli.services.backup.work import StoppableWork
 from katax_cli.services.calls.watchdog import watchdog
 from katax_cli.services.processes.supervised import Supervised
 
 _SECRETS = "katax-secrets-"
 _POLL_SECONDS = 0.05
-_CHUNK = 2**20
 _SAID_BYTES = 64 * 2**10
 _SAID_LINES = 5
 _SIGNALLED = 128
@@ -186,7 +186,7 @@ def _widen(pipe: IO[bytes]) -> None:
     if hasattr(fcntl, "F_SETPIPE_SZ"):
         # More than this user may have: it stays as it is.
         with suppress(PermissionError):
-            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _CHUNK)
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, CHUNK)
 
 
 def _environment() -> Mapping[str, str]:
@@ -208,9 +208,3 @@ def _said(stderr: IO[bytes]) -> str:
     # MongoDB's tools say much before the reason.
     begin = next((at for at, line in enumerate(kept) if re.search(r"(?:^|\s)Failed: ", line)), 0)
     return "; ".join(kept[begin : begin + _SAID_LINES])
-
-
-def chunks(stream: IO[bytes]) -> Iterator[bytes]:
-    """A stream in pieces of a megabyte at most."""
-    while data := stream.read(_CHUNK):
-        yield data

@@ -6,6 +6,7 @@ import os
 from pathlib import Path, PurePosixPath
 
 from katax_cli.errors import BackupDamaged, ConfigError
+from katax_cli.profiles.sources.ownership import refuse_untrusted
 from katax_cli.services.backup.manifest import MANIFEST, DumpFile, Manifest, read_manifest
 from katax_cli.services.backup.sealing import Identities
 from katax_cli.services.backup.store.copying import compared
@@ -34,6 +35,17 @@ def validated(folder: Path, work: StoppableWork, identities: Identities | None =
         if reason is not None:
             reasons.append(reason)
     refuse_flaws(str(folder), reasons)
+    return manifest
+
+
+def trusted(folder: Path, work: StoppableWork) -> Manifest:
+    """The manifest of a backup all of whose files were read. Raises UntrustedFile for one that others could have
+    written, BackupDamaged."""
+    for path in (folder, folder / MANIFEST):
+        refuse_untrusted(str(path))
+    manifest = validated(folder, work)
+    for file in manifest.files:
+        refuse_untrusted(str(folder / file.path))
     return manifest
 
 

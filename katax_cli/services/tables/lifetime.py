@@ -6,8 +6,8 @@ A server is asked from its maintenance database, for a database that is not ther
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from katax_cli.core.resilience.deadline import Deadline
@@ -21,8 +21,8 @@ from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.sql import SqlDatabase
 
 Open = Callable[[ConnectionSettings], SqlDatabase]
-_BESIDE = ("", "-wal", "-shm", "-journal")
-"""SQLite's files, by what their names end with."""
+JOURNALS = ("-wal", "-shm", "-journal")
+"""SQLite's files beside that of a database, by what their names end with."""
 
 
 def database_name(settings: ConnectionSettings) -> str:
@@ -40,7 +40,7 @@ def exists(settings: ConnectionSettings, open_database: Open) -> bool:
     if settings.type == "sqlite":
         return os.path.exists(name)
     with open_database(_maintenance(settings)) as server:
-        return _is_listed(server, name)
+        return is_listed(server, name)
 
 
 def create(settings: ConnectionSettings, open_database: Open) -> bool:
@@ -89,7 +89,8 @@ def _quoted(server: SqlDatabase, name: str) -> str:
     return quote_identifier(name, server.engine.dialect)
 
 
-def _is_listed(server: SqlDatabase, name: str) -> bool:
+def is_listed(server: SqlDatabase, name: str) -> bool:
+    """True when the server has a database of that name."""
     sql = _sql_of(server.engine)
     assert sql is not None
     return bool(server.run(sql.exists, [name]).rows)
@@ -100,10 +101,10 @@ def _changed(server: SqlDatabase, name: str, statement: str, *, wanted: bool) ->
     try:
         server.execute(statement)
     except QueryError:
-        if _is_listed(server, name) is not wanted:
+        if is_listed(server, name) is not wanted:
             raise
         return False
-    if _is_listed(server, name) is not wanted:
+    if is_listed(server, name) is not wanted:
         state = "is not" if wanted else "is still"
         raise Unavailable(server.name, f"database {name!r} {state} there after {statement.partition(' ')[0]}")
     return True
@@ -111,20 +112,33 @@ def _changed(server: SqlDatabase, name: str, statement: str, *, wanted: bool) ->
 
 def _remove_file(settings: ConnectionSettings, path: str, open_database: Open) -> bool:
     """Removes the file while it is locked, so that no process goes on writing to a file without a name."""
-    limit = settings.connect_timeout
-    with open_database(replace(settings, path=path)) as database:
-        database.connect()
-        connection = database.get_client()
-        try:
-            with database.guard.translating(deadline=Deadline(limit), safety=Safety.READ, doing="locking"):
-                # Leaving the write-ahead log needs the file alone: a session of anybody else is an error.
-                database.engine.execute(connection, "PRAGMA journal_mode = DELETE", None, limit)
-                database.engine.execute(connection, "BEGIN EXCLUSIVE", None, limit)
-            for end in _BESIDE:
-                with suppress(FileNotFoundError):
-                    os.remove(path + end)
-        finally:
-            # Not back into the pool, which would open the file again.
-            database.engine.close(connection)
-            database.release(connection)
+    with (
+        open_database(replace(settings, path=path)) as database,
+        locked_file(database, settings.connect_timeout, "locking"),
+    ):
+        remove_file(path)
     return not os.path.lexists(path)
+
+
+def remove_file(path: str) -> None:
+    """Removes a file of SQLite, and its journals."""
+    for end in ("", *JOURNALS):
+        with suppress(FileNotFoundError):
+            os.remove(path + end)
+
+
+@contextmanager
+def locked_file(database: SqlDatabase, limit: float, doing: str) -> Iterator[None]:
+    """While the block runs nobody else works on the file of a SQLite database, which is to be closed afterwards."""
+    database.connect()
+    connection = database.get_client()
+    try:
+        with database.guard.translating(deadline=Deadline(limit), safety=Safety.READ, doing=doing):
+            # Leaving the write-ahead log needs the file alone: a session of anybody else is an error.
+            database.engine.execute(connection, "PRAGMA journal_mode = DELETE", None, limit)
+            database.engine.execute(connection, "BEGIN EXCLUSIVE", None, limit)
+        yield
+    finally:
+        # Not back into the pool, which would open the file again.
+        database.engine.close(connection)
+        database.release(connection)

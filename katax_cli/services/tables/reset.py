@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from katax_cli.core.text.duration import FOREVER
 from katax_cli.services.databases.mongodb import MongoDatabase
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.tables.truncate import refuse_without_database, sql_of, unchecked
-
-_FOREVER = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +40,11 @@ def drop(
     """Drops them: all or none on PostgreSQL and SQLite, one after the other on MySQL and MongoDB."""
     if isinstance(database, MongoDatabase):
         for one in doomed:
-            database.command({"drop": one.name}, timeout=_FOREVER)
+            database.command({"drop": one.name}, timeout=FOREVER)
             on_done(one)
         return
     sql = sql_of(database)
-    with database.session(timeout=_FOREVER) as session, unchecked(session, sql):
+    with database.session(timeout=FOREVER) as session, unchecked(session, sql):
         if sql.atomic:
             with session.transaction() as transaction:
                 for one in doomed:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from katax_cli.core.resilience.failure import FailureKind
 from katax_cli.core.sql import quote_identifier
+from katax_cli.core.text.duration import FOREVER
 from katax_cli.engines.base import Table
 from katax_cli.engines.registry import sql_part
 from katax_cli.engines.sql import TableSql
@@ -22,7 +23,6 @@ Place = tuple[str | None, str]
 _HOLD_ROWS = ("table", "partitioned table", "collection")
 _LEDGERS = ("katax_migrations", "schema_migrations")
 _COUNTED_ROWS = 100_000
-_FOREVER = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +172,7 @@ OnDone = Callable[[str], object]
 def _truncate_sql(database: SqlDatabase, doomed: Sequence[Doomed], on_done: OnDone) -> None:
     sql = sql_of(database)
     statements = sql.truncation([table.sql for table in doomed])
-    with database.session(timeout=_FOREVER) as session, unchecked(session, sql):
+    with database.session(timeout=FOREVER) as session, unchecked(session, sql):
         if not sql.atomic:
             for table, statement in zip(doomed, statements, strict=True):
                 session.execute(statement)
@@ -213,4 +213,4 @@ def unchecked(session: Session, sql: TableSql) -> Iterator[None]:
 def _empty_collection(database: MongoDatabase, name: str) -> None:
     """Its indexes and rules stay."""
     deletion = {"q": {}, "limit": 0}
-    database.command({"delete": name, "deletes": [deletion]}, timeout=_FOREVER)
+    database.command({"delete": name, "deletes": [deletion]}, timeout=FOREVER)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from katax_cli.engines.dumps import Inventory, SchemaFacts
 from katax_cli.engines.registry import part
@@ -12,8 +13,7 @@ from katax_cli.errors import BackupError
 from katax_cli.services.backup.dumps.order import Order, ProvenDump
 from katax_cli.services.backup.dumps.sql_rows import SqlRows
 from katax_cli.services.backup.streams import compressed_file, opened
-from katax_cli.services.backup.tools import Tool, chunks, find_tool, refuse_older, run_tool, secret_files
-from katax_cli.services.calls.guard import Safety
+from katax_cli.services.backup.tools import Tool, find_tool, refuse_older, run_tool, secret_files
 
 DUMP = "dump.sql.zst"
 MARIADB, MYSQL = ("mariadb-dump", "mysqldump"), ("mysqldump", "mariadb-dump")
@@ -37,31 +37,20 @@ def dump_mysql(order: Order) -> ProvenDump:
 
 
 def _dumped(order: Order) -> ProvenDump:
-    database = order.database
-    ability = part(database.engine, "backup.dump")
-    inventory: Inventory = database.ask(
-        lambda connection, _: ability.inventory(connection), safety=Safety.READ, doing="the backup"
-    )
+    ability = part(order.database.engine, "backup.dump")
+    inventory: Inventory = order.ask(ability.inventory)
     tool = dump_tool(inventory, order.tools)
     left_out = order.omissions(inventory)
-    before, schema = _marks(order, ability), _schema(order, ability, inventory)
+    before, schema = order.ask(ability.marks), _schema(order, ability, inventory)
     rows = SqlRows(inventory.relations)
     with compressed_file(order.folder / DUMP) as file, secret_files(ability.credentials()) as credentials:
-
-        def read(output: IO[bytes]) -> None:
-            for data in chunks(output):
-                order.work.check()
-                rows.take(data)
-                file.write(data)
-                order.told(file.size_bytes)
-
         # The option file has to come first.
         words = [tool.path, *credentials.words, *_words(tool, inventory), "--", inventory.database]
-        run_tool(order.work, words, credentials, read=read)
+        run_tool(order.work, words, credentials, read=lambda output: order.keep(output, file, rows.take))
         if not rows.is_complete:
             raise BackupError(f"{tool.name} ended without its end mark")
         written = file.close()
-    after = _marks(order, ability)
+    after = order.ask(ability.marks)
     _refuse_changed(order, before, after)
     late = after.keys() - before.keys()
     if _schema(order, ability, inventory, late) != schema or _names(order.folder / DUMP, late):
@@ -96,19 +85,8 @@ def _words(tool: Tool, inventory: Inventory) -> list[str]:
     return words if tool.is_mariadb else [*words, *_ONLY_MYSQL]
 
 
-def _marks(order: Order, ability: Any) -> Mapping[str, str]:
-    marks: Mapping[str, str] = order.database.ask(
-        lambda connection, _: ability.marks(connection), safety=Safety.READ, doing="the backup"
-    )
-    return marks
-
-
 def _schema(order: Order, ability: Any, inventory: Inventory, without: Collection[str] = ()) -> SchemaFacts:
-    facts: SchemaFacts = order.database.ask(
-        lambda connection, _: ability.schema(connection, without=without, left_out=inventory.unreadable),
-        safety=Safety.READ,
-        doing="the backup",
-    )
+    facts: SchemaFacts = order.ask(partial(ability.schema, without=without, left_out=inventory.unreadable))
     return facts
 
 

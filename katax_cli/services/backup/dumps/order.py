@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, TypeVar
 
 from katax_cli.engines.dumps import Inventory
 from katax_cli.errors import BackupError
 from katax_cli.services.backup.manifest import DumpFile, Omission
 from katax_cli.services.backup.silence import ServerSilence
+from katax_cli.services.backup.streams import CompressedFile, pieces
 from katax_cli.services.backup.work import StoppableWork
+from katax_cli.services.calls.guard import Safety
 
+T = TypeVar("T")
 _NAMED = 10
 
 
@@ -40,6 +43,23 @@ class Order:
     @property
     def name(self) -> str:
         return str(self.database.name)
+
+    def ask(self, question: Callable[[Any], T]) -> T:
+        """The answer of the server, by a connection of the database's own."""
+        answer: T = self.database.ask(
+            lambda connection, _: question(connection), safety=Safety.READ, doing="the backup"
+        )
+        return answer
+
+    def keep(
+        self, output: IO[bytes], file: CompressedFile, count: Callable[[bytes], object] = lambda _: None
+    ) -> None:
+        """Compresses a stream into a file; `count` gets each piece of it, too."""
+        for data in pieces(output):
+            self.work.check()
+            count(data)
+            file.write(data)
+            self.told(file.size_bytes)
 
     def omissions(self, inventory: Inventory) -> tuple[Omission, ...]:
         """The parts that are left out. Raises BackupError unless that is allowed and possible."""

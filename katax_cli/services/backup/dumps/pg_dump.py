@@ -19,16 +19,9 @@ from katax_cli.engines.registry import load, part
 from katax_cli.errors import BackupError
 from katax_cli.services.backup.dumps.growing_files import TOC, CompressedRows, GrowingFiles
 from katax_cli.services.backup.dumps.order import Order, ProvenDump
-from katax_cli.services.backup.manifest import DumpFile, Omission
-from katax_cli.services.backup.streams import digested, synced
-from katax_cli.services.backup.tools import (
-    Tool,
-    chunks,
-    find_tool,
-    refuse_older,
-    run_tool,
-    secret_files,
-)
+from katax_cli.services.backup.manifest import DumpFile, Omission, sync
+from katax_cli.services.backup.streams import digested, pieces
+from katax_cli.services.backup.tools import Tool, find_tool, refuse_older, run_tool, secret_files
 from katax_cli.services.backup.work import StoppableWork
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.calls.watchdog import watchdog
@@ -214,7 +207,7 @@ def toc(work: StoppableWork, restore: Tool, folder: Path) -> list[TocEntry]:
     entries: list[TocEntry] = []
 
     def read(output: IO[bytes]) -> None:
-        text = b"".join(chunks(output)).decode(errors="surrogateescape")
+        text = b"".join(pieces(output)).decode(errors="surrogateescape")
         for match in filter(None, map(_ENTRY.match, text.splitlines())):
             kind = _KINDS.match(match[4])
             entries.append(TocEntry(match[1], match[3], kind[0] if kind else ""))
@@ -225,10 +218,10 @@ def toc(work: StoppableWork, restore: Tool, folder: Path) -> list[TocEntry]:
 
 def schema(work: StoppableWork, restore: Tool, folder: Path) -> list[bytes]:
     """The lines of the schema as SQL, without owners and grants."""
-    pieces: list[bytes] = []
+    text: list[bytes] = []
     words = [restore.path, "--schema-only", "--no-owner", "--no-privileges", "--file=-", str(folder)]
-    run_tool(work, words, Credentials(()), read=lambda output: pieces.extend(chunks(output)))
-    return [line for line in b"".join(pieces).splitlines() if line.strip()]
+    run_tool(work, words, Credentials(()), read=lambda output: text.extend(pieces(output)))
+    return [line for line in b"".join(text).splitlines() if line.strip()]
 
 
 def schema_hash(lines: Iterable[bytes]) -> str:
@@ -267,8 +260,8 @@ def _digested(order: Order, data: Iterable[CompressedRows]) -> tuple[DumpFile, .
     known = {f"{DUMP}/{one.file.path}": replace(one.file, path=f"{DUMP}/{one.file.path}") for one in data}
     paths = sorted(f"{DUMP}/{file.name}" for file in (order.folder / DUMP).iterdir())
     others = [path for path in paths if path not in known]
-    synced(order.folder, others)
     for path in others:
+        sync(order.folder / path)
         known[path] = digested(order.folder, path, before_each=order.work.check)
     return tuple(known[path] for path in paths)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from typing import Any, Literal
 
 from katax_cli.core.resilience.failure import Failure
@@ -16,7 +17,6 @@ from katax_cli.engines.dumps import Inventory, address_id
 from katax_cli.errors import BackupError, QueryError
 from katax_cli.services.backup.dumps.key_stream import HEAD, StoredKey, end_mark, packed
 from katax_cli.services.backup.dumps.order import Order, ProvenDump
-from katax_cli.services.backup.manifest import Omission
 from katax_cli.services.backup.streams import CompressedFile, compressed_file
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.redis.info import evicted_keys, server_infos
@@ -57,13 +57,14 @@ def dump_redis(order: Order) -> ProvenDump:
             f"{order.name!r}: the server was restarted or replaced while its keys were read; try again"
         )
     hidden = _HIDDEN if functions == "hidden" else {}
+    unreadable = {**hidden, **reader.refused(), **_evicted(before, after)}
     return ProvenDump(
         inventory=inventory,
         tool="DUMP",
         files=(written,),
         rows={"keys": reader.count},
         objects={"functions": 1} if functions == "written" else {},
-        left_out=_left_out(order, {**hidden, **reader.refused(), **_evicted(before, after)}),
+        left_out=order.omissions(replace(inventory, unreadable=unreadable)),
     )
 
 
@@ -92,16 +93,6 @@ def _evicted(before: Sequence[Any], after: Sequence[Any]) -> Mapping[str, str]:
         return {}
     why = "it is at its maxmemory, and values that are read take memory, too; raise it, or back up a replica"
     return {f"{count} keys that the server evicted meanwhile": why}
-
-
-def _left_out(order: Order, refused: Mapping[str, str]) -> tuple[Omission, ...]:
-    """Raises BackupError unless what the user may not read may be left out."""
-    if refused and not order.allow_missing:
-        named = "; ".join(f"{what}: {why}" for what, why in refused.items())
-        raise BackupError(
-            f"{order.name!r} cannot be backed up whole: {named}; or leave it out with --allow-missing"
-        )
-    return tuple(Omission(what, why) for what, why in refused.items())
 
 
 def _write_functions(order: Order, file: CompressedFile) -> Literal["written", "none", "hidden"]:

@@ -10,7 +10,7 @@ from katax_cli.engines.registry import part
 from katax_cli.errors import BackupError
 from katax_cli.services.backup.dumps.order import Order, ProvenDump
 from katax_cli.services.backup.manifest import DumpFile
-from katax_cli.services.backup.streams import CHUNK, compressed_file
+from katax_cli.services.backup.streams import compressed_file
 
 DUMP = "dump.sqlite.zst"
 
@@ -48,8 +48,5 @@ def dump_sqlite(order: Order) -> ProvenDump:
 
 def _compressed(order: Order, copy: Path) -> DumpFile:
     with copy.open("rb") as source, compressed_file(order.folder / DUMP) as target:
-        while data := source.read(CHUNK):
-            order.work.check()
-            target.write(data)
-            order.told(target.size_bytes)
+        order.keep(source, target)
         return target.close()

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Protocol
 
-from katax_cli.core.clock import SYSTEM
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.engines.restores import DumpHead
+from katax_cli.services.backup.folder import moment
 
 Tell = Callable[[str], object]
-FOREVER = float("inf")
 LONGEST_NAME = 63
 """Bytes of the name of a database, on every server that has names for them."""
 OLD = "_katax_old_"
@@ -48,11 +46,6 @@ class RestoreTarget(Protocol):
     def discard(self) -> None:
         """Drops it, if it was made. Raises BackupError that names what could not be dropped."""
         ...
-
-
-def moment() -> str:
-    """Now, as it stands in names."""
-    return datetime.fromtimestamp(SYSTEM.now(), UTC).strftime("%Y%m%dT%H%M%SZ")
 
 
 def kept_name(target: str) -> str:

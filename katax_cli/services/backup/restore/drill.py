@@ -6,18 +6,18 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from katax_cli.core.clock import SYSTEM
+from katax_cli.core.clock import SYSTEM, utc_text
 from katax_cli.core.settings import ConnectionSettings
+from katax_cli.core.text.duration import FOREVER
 from katax_cli.engines.registry import part
 from katax_cli.engines.restores import IdentifiesServer, Space
 from katax_cli.errors import BackupError, BackupHindered, QueryError, Refused, Unavailable
 from katax_cli.services.backup.manifest import Manifest, RestoreDrill, read_manifest, write_manifest
-from katax_cli.services.backup.restore.destination import FOREVER, RestoreTarget, Tell
+from katax_cli.services.backup.restore.destination import RestoreTarget, Tell
 from katax_cli.services.backup.restore.load import Loader, RestoreOrder
 from katax_cli.services.backup.restore.run import (
     asking,
@@ -69,7 +69,7 @@ def drill_backup(
             name = order.manifest.name
             raise BackupError(f"{name!r} was not drilled, which says nothing of it: {error}") from error
     drill = RestoreDrill(
-        drilled_at=datetime.fromtimestamp(SYSTEM.now(), UTC).isoformat(timespec="milliseconds"),
+        drilled_at=utc_text(),
         connection=database.name,
         server_id=server_id,
         passed=not problems,

@@ -11,42 +11,34 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.engines.restores import DumpHead
 from katax_cli.errors import BackupError, ConfigError, Refused
-from katax_cli.services.backup.manifest import sync_folder
-from katax_cli.services.backup.restore.destination import OLD, Tell, moment
-from katax_cli.services.calls.guard import Safety
+from katax_cli.services.backup.folder import moment
+from katax_cli.services.backup.manifest import sync
+from katax_cli.services.backup.restore.destination import OLD
+from katax_cli.services.backup.restore.load import RestoreOrder
 from katax_cli.services.databases.sql import SqlDatabase
-from katax_cli.services.tables import reset
-from katax_cli.services.tables.scratch import Open, Purpose, new_name, remove_abandoned
+from katax_cli.services.tables import lifetime, reset
+from katax_cli.services.tables.scratch import new_name, remove_abandoned
 
-_JOURNALS = ("-wal", "-shm", "-journal")
 _LOCK_SECONDS = 5.0
 
 
 class FileDatabase:
     """The file is made in a folder of its own beside the target, so that both are on one file system."""
 
-    def __init__(
-        self,
-        database: SqlDatabase,
-        target: str | None,
-        open_database: Open,
-        purpose: Purpose,
-        tell: Tell,
-    ) -> None:
+    def __init__(self, order: RestoreOrder, target: str | None) -> None:
         """Without a target a throwaway file beside the one of the connection."""
-        self._database = database
-        self._open = open_database
-        self._purpose = purpose
-        self._tell = tell
+        self._database: SqlDatabase = order.database
+        self._open = order.open_database
+        self._purpose = order.purpose
+        self._tell = order.tell
         self._swap = False
-        beside = os.path.join(os.path.dirname(str(database.settings.path)), f"katax_{purpose}")
+        beside = os.path.join(os.path.dirname(str(self._database.settings.path)), f"katax_{self._purpose}")
         self.target = os.path.abspath(beside if target is None else target)
         self._beside = Path(self.target).parent
-        self._folder = self._beside / new_name(purpose)
+        self._folder = self._beside / new_name(self._purpose)
         self.settings = self._of(self._folder / "restored.db")
 
     @property
@@ -66,7 +58,7 @@ class FileDatabase:
         if os.path.lexists(self.target):
             self._refuse_existing(swap=swap)
             return True
-        for journal in map(self.target.__add__, _JOURNALS):
+        for journal in map(self.target.__add__, lifetime.JOURNALS):
             if os.path.lexists(journal):
                 raise Refused(
                     f"{journal!r} is there without its database; remove it, or restore into another name"
@@ -102,7 +94,7 @@ class FileDatabase:
             os.fsync(file.fileno())
         if not os.path.lexists(self.target):
             os.link(self.file, self.target)
-            sync_folder(self._beside)
+            sync(self._beside)
             self.discard()
             return None
         self._refuse_existing(swap=self._swap)  # while it was filled others may have come
@@ -114,29 +106,20 @@ class FileDatabase:
         """The old file gets a second name first: in no moment is there none of the name that was asked for."""
         kept = f"{self.target}{OLD}{moment()}"
         is_empty = os.path.getsize(self.target) == 0
-        with cast("SqlDatabase", self._open(self._of(Path(self.target)))) as old:
-            old.connect()
-            connection = old.get_client()
-            try:
-                limit = Deadline(_LOCK_SECONDS)
-                with old.guard.translating(deadline=limit, safety=Safety.READ, doing="locking the old file"):
-                    # Leaving the write-ahead log needs the file alone: a session of anybody else is an error.
-                    old.engine.execute(connection, "PRAGMA journal_mode = DELETE", None, _LOCK_SECONDS)
-                    old.engine.execute(connection, "BEGIN EXCLUSIVE", None, _LOCK_SECONDS)
-                self._refuse_users()
-                if not is_empty:
-                    note_kept(kept)
-                os.link(self.target, kept)
-                status = os.stat(self.target)
-                os.chmod(self.file, stat.S_IMODE(status.st_mode))
-                with suppress(PermissionError):
-                    os.chown(self.file, status.st_uid, status.st_gid)
-                os.replace(self.file, self.target)
-                sync_folder(self._beside)
-            finally:
-                # Not back into the pool, which would open the file again.
-                old.engine.close(connection)
-                old.release(connection)
+        with (
+            cast("SqlDatabase", self._open(self._of(Path(self.target)))) as old,
+            lifetime.locked_file(old, _LOCK_SECONDS, "locking the old file"),
+        ):
+            self._refuse_users()
+            if not is_empty:
+                note_kept(kept)
+            os.link(self.target, kept)
+            status = os.stat(self.target)
+            os.chmod(self.file, stat.S_IMODE(status.st_mode))
+            with suppress(PermissionError):
+                os.chown(self.file, status.st_uid, status.st_gid)
+            os.replace(self.file, self.target)
+            sync(self._beside)
         if is_empty:
             os.remove(kept)
             return None

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import os
 import re
+from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import quote_identifier
+from katax_cli.core.text.duration import FOREVER
 from katax_cli.engines import restores as abilities
 from katax_cli.engines.dumps import Credentials, SchemaFacts
 from katax_cli.engines.registry import load, part
 from katax_cli.errors import BackupError, BackupHindered
 from katax_cli.services.backup.manifest import Manifest
-from katax_cli.services.backup.restore.destination import FOREVER, MARKER, Tell
+from katax_cli.services.backup.restore.destination import MARKER, Tell
 from katax_cli.services.backup.silence import ServerSilence
 from katax_cli.services.backup.streams import opened
 from katax_cli.services.backup.tools import Tool, find_tool, run_tool, secret_files
@@ -59,6 +61,21 @@ class RestoreOrder:
         object.__setattr__(self, "open_database", silence.opening(self.open_database))
 
     @contextmanager
+    def opened_dump(self) -> Iterator[Iterator[bytes]]:
+        """The contents of a dump that is one file, decompressed; `told` hears how much of it was taken."""
+        [file] = self.manifest.files
+        with opened(self.folder / file.path) as contents:
+            yield self._told(contents)
+
+    def _told(self, contents: Iterator[bytes]) -> Iterator[bytes]:
+        count = 0
+        for piece in contents:
+            self.work.check()
+            yield piece
+            count += len(piece)
+            self.told(count)
+
+    @contextmanager
     def watching(self) -> Iterator[None]:
         """Ends the work when the server answers nothing."""
         if not isinstance(self.database, SqlDatabase) or is_file(self.database):
@@ -71,53 +88,40 @@ class RestoreOrder:
             yield
 
 
-class Loader(Protocol):
+class Loader(ABC):
     """The way of one engine. Making one checks its tool, and changes nothing."""
 
     def head(self) -> abilities.DumpHead | None:
         """How the database itself is made; None: as any other."""
-        ...
+        return None
 
+    @abstractmethod
     def load(self, settings: ConnectionSettings) -> None:
         """Fills the empty database. Raises BackupError with what the tool says; BackupHindered when the server or this
         machine is at fault."""
-        ...
 
+    @abstractmethod
     def problems(self, settings: ConnectionSettings) -> list[str]:
         """The differences between the manifest and what is in the database now, one line each."""
-        ...
 
-    def let_go(self, settings: ConnectionSettings) -> None:
+    def let_go(self, settings: ConnectionSettings) -> None:  # noqa: B027 - most engines hold nothing back
         """Lets things of the database act by themselves that rested until now."""
-        ...
 
 
-class StreamLoader:
+class StreamLoader(Loader):
     """A program that reads the dump from stdin: MySQL's client, mongorestore."""
 
     def __init__(self, order: RestoreOrder) -> None:
         self._order = order
         self._part: abilities.ReadsDumpStream = part(order.database.engine, "backup.restore")
         self._tool = find_tool(self._part.names, folder=order.tools, package=self._part.package)
-        [self._file] = order.manifest.files
-
-    def head(self) -> abilities.DumpHead | None:
-        return None
 
     def load(self, settings: ConnectionSettings) -> None:
         source, target = self._order.manifest.database, str(settings.database)
         words = self._part.words("-", jobs=self._order.jobs, options=self._part.into(source, target))
-        with opened(self._order.folder / self._file.path) as pieces:
-            feed = self._part.addressed(self._told(pieces), source=source, target=target)
+        with self._order.opened_dump() as pieces:
+            feed = self._part.addressed(pieces, source=source, target=target)
             run_restore(self._order, self._tool, settings, words, feed)
-
-    def _told(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
-        count = 0
-        for piece in pieces:
-            self._order.work.check()
-            yield piece
-            count += len(piece)
-            self._order.told(count)
 
     def problems(self, settings: ConnectionSettings) -> list[str]:
         manifest, engine = self._order.manifest, self._order.database.engine
@@ -136,36 +140,22 @@ class StreamLoader:
                 doing="reading the schema",
             )
             is_comparable = is_of_this_version(manifest, database)
-        problems = differences("rows of", manifest.rows, found)
-        problems += differences("number of", manifest.objects, schema.objects)
-        if not problems and is_comparable and schema.schema_hash != manifest.schema_hash:
-            problems.append("the schema differs from the one that was backed up")
-        return problems
+        return all_differences(manifest, found, schema.objects, schema.schema_hash if is_comparable else None)
 
     def let_go(self, settings: ConnectionSettings) -> None:
         let_go(self._order, self._part, settings)
 
 
-class FileLoader:
+class FileLoader(Loader):
     """SQLite's file as it was copied."""
 
     def __init__(self, order: RestoreOrder) -> None:
         self._order = order
-        [self._file] = order.manifest.files
-
-    def head(self) -> abilities.DumpHead | None:
-        return None
 
     def load(self, settings: ConnectionSettings) -> None:
         try:
-            with (
-                opened(self._order.folder / self._file.path) as pieces,
-                open(str(settings.path), "xb") as file,
-            ):
-                for piece in pieces:
-                    self._order.work.check()
-                    file.write(piece)
-                    self._order.told(file.tell())
+            with self._order.opened_dump() as pieces, open(str(settings.path), "xb") as file:
+                file.writelines(pieces)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
@@ -174,21 +164,13 @@ class FileLoader:
     def problems(self, settings: ConnectionSettings) -> list[str]:
         from katax_cli.engines.sqlite.backup.dump import contents
 
-        manifest = self._order.manifest
         try:
             found = contents(Path(str(settings.path)), stopped=lambda: self._order.work.stopped)
         except BackupHindered:
             raise
         except BackupError as error:
             return [str(error)]
-        problems = differences("rows of", manifest.rows, found.rows)
-        problems += differences("number of", manifest.objects, found.objects)
-        if not problems and found.schema_hash != manifest.schema_hash:
-            problems.append("the schema differs from the one that was backed up")
-        return problems
-
-    def let_go(self, settings: ConnectionSettings) -> None:
-        """A file does nothing by itself."""
+        return all_differences(self._order.manifest, found.rows, found.objects, found.schema_hash)
 
 
 def let_go(order: RestoreOrder, ability: object, settings: ConnectionSettings) -> None:
@@ -268,6 +250,17 @@ def is_of_this_version(manifest: Manifest, database: AnyDatabase) -> bool:
 def version_numbers(version: str, engine: str) -> tuple[int, ...]:
     """The part of a version that decides about dumps: 15 of PostgreSQL 15.18, 10.11 of MariaDB 10.11.19."""
     return tuple(int(number) for number in re.findall(r"\d+", version)[: 1 if engine == "postgresql" else 2])
+
+
+def all_differences(
+    manifest: Manifest, rows: Mapping[str, int], objects: Mapping[str, int], schema_hash: str | None
+) -> list[str]:
+    """One line for each difference from the manifest; `schema_hash` is None when it cannot be compared."""
+    problems = differences("rows of", manifest.rows, rows)
+    problems += differences("number of", manifest.objects, objects)
+    if not problems and schema_hash not in (None, manifest.schema_hash):
+        problems.append("the schema differs from the one that was backed up")
+    return problems
 
 
 def differences(what: str, expected: Any, found: Any) -> list[str]:

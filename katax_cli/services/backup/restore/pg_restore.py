@@ -11,23 +11,25 @@ from typing import Any, TypeVar, cast
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import quote_identifier
+from katax_cli.core.text.duration import FOREVER
 from katax_cli.engines import restores as abilities
 from katax_cli.engines.dumps import Credentials
 from katax_cli.engines.registry import part
 from katax_cli.errors import BackupError, BackupHindered, ConfigError, KataxError
 from katax_cli.services.backup.dumps import pg_dump
-from katax_cli.services.backup.restore.destination import FOREVER
 from katax_cli.services.backup.restore.load import (
+    Loader,
     RestoreOrder,
+    all_differences,
     count_rows,
     credentials,
-    differences,
     is_of_this_version,
     let_go,
     run_restore,
 )
 from katax_cli.services.backup.spool import private_folder
-from katax_cli.services.backup.tools import chunks, refuse_older, run_tool, secret_files
+from katax_cli.services.backup.streams import pieces
+from katax_cli.services.backup.tools import refuse_older, run_tool, secret_files
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.tables.scratch import AnyDatabase, administrator
@@ -38,7 +40,7 @@ _SCHEMA = "katax-schema-"
 _LARGE_OBJECTS = "SELECT count(*) FROM pg_largeobject_metadata"
 
 
-class PostgresLoader:
+class PostgresLoader(Loader):
     """pg_restore, with as many sessions as jobs."""
 
     def __init__(self, order: RestoreOrder) -> None:
@@ -56,7 +58,7 @@ class PostgresLoader:
     def _read_head(self) -> abilities.DumpHead:
         printed: list[bytes] = []
         words = [self._pg_restore.path, *self._part.head_words(str(self._dump))]
-        run_tool(self._order.work, words, Credentials(()), read=lambda output: printed.extend(chunks(output)))
+        run_tool(self._order.work, words, Credentials(()), read=lambda output: printed.extend(pieces(output)))
         return self._part.head(b"".join(printed).decode(errors="surrogateescape"))
 
     def load(self, settings: ConnectionSettings) -> None:
@@ -144,10 +146,9 @@ class PostgresLoader:
             except BaseException:
                 order.work.cut()  # nobody waits for the other one
                 raise
-        problems = differences("rows of", manifest.rows, found)
         if large:
             objects["large object"] = int(large)
-        problems += differences("number of", manifest.objects, objects)
+        problems = all_differences(manifest, found, objects, None)
         if not problems and is_comparable and manifest.tool == str(self._pg_dump):
             problems += self._schema_problems(schema)
         return problems

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import cast
@@ -14,12 +14,11 @@ from katax_cli.errors import BackupError, BackupHindered, ConfigError, KataxErro
 from katax_cli.services.backup.dumps.key_stream import StoredKey, stored_keys
 from katax_cli.services.backup.dumps.redis_keys import identities
 from katax_cli.services.backup.restore.destination import MARKER
-from katax_cli.services.backup.restore.load import RestoreOrder
-from katax_cli.services.backup.streams import opened
+from katax_cli.services.backup.restore.load import Loader, RestoreOrder
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.clients import RedisDatabase
-from katax_cli.services.redis.info import server_infos
-from katax_cli.services.tables.scratch import Purpose, is_abandoned, new_name
+from katax_cli.services.redis.info import evicted_keys, server_infos
+from katax_cli.services.tables.scratch import is_abandoned, new_name
 
 _MOST_KEYS, _MOST_BYTES = 500, 2**20
 """Of one round trip; a single value may have more bytes."""
@@ -28,12 +27,11 @@ _MOST_KEYS, _MOST_BYTES = 500, 2**20
 class RedisNumber:
     """A database number, filled in place; it is empty again when that fails."""
 
-    def __init__(self, order: RestoreOrder, target: str | None, purpose: Purpose) -> None:
+    def __init__(self, order: RestoreOrder, target: str | None) -> None:
         """Without a target the number of the connection, for a drill."""
         settings = order.database.settings
         self._order = order
-        self._purpose = purpose
-        self._maker = new_name(purpose)
+        self._maker = new_name(order.purpose)
         self._is_made = self._is_of_killed = False
         self.target = (settings.database or "0") if target is None else target
         self.settings: ConnectionSettings = replace(
@@ -54,7 +52,7 @@ class RedisNumber:
             maker = redis.redis("GET", MARKER)
             size = int(redis.redis("DBSIZE"))
         if maker is not None:
-            self._is_of_killed = is_abandoned(maker.decode("utf-8", "replace"), self._purpose)
+            self._is_of_killed = is_abandoned(maker.decode("utf-8", "replace"), self._order.purpose)
             if not self._is_of_killed:
                 raise Refused(
                     f"database {self.target} of {self._order.database.name!r} is being restored by "
@@ -90,12 +88,14 @@ class RedisNumber:
         maker = redis.redis("GETSET", MARKER, self._maker)
         if maker is None:
             redis.redis("DEL", MARKER)
-        elif not is_abandoned(maker.decode("utf-8", "replace"), self._purpose):
+        elif not is_abandoned(maker.decode("utf-8", "replace"), self._order.purpose):
             redis.redis("SET", MARKER, maker)
             raise self._taken()
         else:
             redis.redis("FLUSHDB", "ASYNC")
-            self._order.tell(f"emptied database {self.target}, which a killed {self._purpose} left half full")
+            self._order.tell(
+                f"emptied database {self.target}, which a killed {self._order.purpose} left half full"
+            )
 
     def _taken(self) -> Refused:
         return Refused(f"database {self.target} is being restored by another process; name another number")
@@ -121,22 +121,20 @@ class RedisNumber:
         return cast("RedisDatabase", self._order.open_database(self.settings))
 
 
-class KeyLoader:
+class KeyLoader(Loader):
     """RESTORE of every key, with the moment of its end."""
 
     def __init__(self, order: RestoreOrder) -> None:
         self._order = order
-        [self._file] = order.manifest.files
         self._restored = self._lasting = 0
 
-    def head(self) -> DumpHead | None:
-        return None
-
     def load(self, settings: ConnectionSettings) -> None:
-        path = self._order.folder / self._file.path
-        with cast("RedisDatabase", self._order.open_database(settings)) as redis, opened(path) as pieces:
+        with (
+            cast("RedisDatabase", self._order.open_database(settings)) as redis,
+            self._order.opened_dump() as pieces,
+        ):
             before, maker = server_infos(redis), redis.redis("GET", MARKER)
-            for batch in _batches(stored_keys(self._told(pieces))):
+            for batch in _batches(stored_keys(pieces)):
                 self._order.work.check()
                 self._put(redis, batch)
             if losses := list(_losses(redis, before, maker, self._lasting)):
@@ -148,9 +146,6 @@ class KeyLoader:
         if self._restored == expected:
             return []
         return [f"keys: {expected:,} in the backup, {self._restored:,} restored"]
-
-    def let_go(self, settings: ConnectionSettings) -> None:
-        """Keys do nothing by themselves."""
 
     def _put(self, redis: RedisDatabase, batch: list[StoredKey]) -> None:
         keys = [key for key in batch if key.name is not None]
@@ -181,13 +176,6 @@ class KeyLoader:
                 raise BackupError(f"functions were refused: {error}") from error
             self._order.tell(f"functions are not restored: {error}")
 
-    def _told(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
-        count = 0
-        for piece in pieces:
-            yield piece
-            count += len(piece)
-            self._order.told(count)
-
 
 def _losses(
     redis: RedisDatabase, before: Sequence[Mapping[str, str]], maker: bytes, lasting: int
@@ -196,17 +184,13 @@ def _losses(
     after = server_infos(redis)
     if identities(before) != identities(after):
         yield "the server was restarted or replaced meanwhile, which may have lost keys"
-    elif evicted := _evicted(after) - _evicted(before):
+    elif evicted := sum(evicted_keys(after)) - sum(evicted_keys(before)):
         yield f"the server evicted {evicted:,} key{'s' * (evicted != 1)} meanwhile; raise its maxmemory"
     if redis.redis("GET", MARKER) != maker:
         yield "the database was emptied meanwhile"
     size = sum(int(redis.redis("DBSIZE", shard=shard)) for shard in redis.shards())
     if size < lasting:
         yield f"keys without an end: {lasting:,} in the backup, {size:,} keys in the database"
-
-
-def _evicted(infos: Sequence[Mapping[str, str]]) -> int:
-    return sum(int(info.get("evicted_keys", 0)) for info in infos)
 
 
 def _batches(keys: Iterator[StoredKey]) -> Iterator[list[StoredKey]]:

@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from katax_cli.core.clock import SYSTEM
 from katax_cli.errors import BackupError, BackupHindered, ConfigError, KataxError, Refused
-from katax_cli.profiles.sources.ownership import refuse_untrusted
-from katax_cli.services.backup.manifest import MANIFEST, Manifest
 from katax_cli.services.backup.restore.destination import RestoreTarget, Tell
 from katax_cli.services.backup.restore.kept import note_kept as note_beside
 from katax_cli.services.backup.restore.load import Loader, RestoreOrder, version_numbers
-from katax_cli.services.backup.verify import validated
+from katax_cli.services.backup.verify import trusted
 from katax_cli.services.backup.work import StoppableWork
 from katax_cli.services.tables.scratch import Open, Purpose, administrator, open_settings
 
@@ -123,11 +121,11 @@ def fit_order(
     database.settings.refuse_read_only()
     order = RestoreOrder(
         folder=folder,
-        manifest=_trusted(folder, work),
+        manifest=trusted(folder, work),
         database=database,
         open_database=open_database,
         work=work,
-        jobs=jobs or _usual_jobs(),
+        jobs=jobs or min(_MOST_JOBS, os.cpu_count() or 1),
         purpose=purpose,
         tools=tools,
         tell=tell,
@@ -135,17 +133,6 @@ def fit_order(
     )
     _refuse_unfit(order)
     return order
-
-
-def _trusted(folder: Path, work: StoppableWork) -> Manifest:
-    """The manifest of a backup all of whose files were read. Raises UntrustedFile for one that others could have
-    written, BackupDamaged."""
-    for path in (folder, folder / MANIFEST):
-        refuse_untrusted(str(path))
-    manifest = validated(folder, work)
-    for file in manifest.files:
-        refuse_untrusted(str(folder / file.path))
-    return manifest
 
 
 def _refuse_unfit(order: RestoreOrder) -> None:
@@ -187,14 +174,14 @@ def destination_for(order: RestoreOrder, into: str | None) -> RestoreTarget:
     """The destination of this name; without one a throwaway database."""
     from katax_cli.services.backup.restore import file_database, redis_number, server_database
 
-    engine, purpose = order.manifest.engine, order.purpose
+    engine = order.manifest.engine
     if engine == "redis":
-        return redis_number.RedisNumber(order, into, purpose)
+        return redis_number.RedisNumber(order, into)
     if engine == "postgresql":
-        return server_database.RenamedDatabase(order.database, into, order.open_database, purpose, order.tell)
+        return server_database.RenamedDatabase(order, into)
     if engine == "sqlite":
-        return file_database.FileDatabase(order.database, into, order.open_database, purpose, order.tell)
-    return server_database.MarkedDatabase(order.database, into, order.open_database, purpose, order.tell)
+        return file_database.FileDatabase(order, into)
+    return server_database.MarkedDatabase(order, into)
 
 
 def loader_for(order: RestoreOrder) -> Loader:
@@ -223,7 +210,3 @@ def discarding(destination: RestoreTarget, tell: Tell) -> Iterator[None]:
                 raise kind(f"{error}; {left}") from error
             tell(str(left))
         raise
-
-
-def _usual_jobs() -> int:
-    return min(_MOST_JOBS, os.cpu_count() or 1)

@@ -14,19 +14,20 @@ from typing import cast
 
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import quote_identifier
+from katax_cli.core.text.duration import FOREVER
 from katax_cli.engines.registry import part
 from katax_cli.engines.restores import DumpHead, RenamesDatabases, grant_hint
 from katax_cli.errors import BackupError, ConfigError, KataxError, QueryError, Refused, RolledBack
-from katax_cli.services.backup.restore.destination import FOREVER, LONGEST_NAME, MARKER, Tell, kept_name
+from katax_cli.services.backup.restore.destination import LONGEST_NAME, MARKER, kept_name
+from katax_cli.services.backup.restore.load import RestoreOrder
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.calls.left_behind import start
 from katax_cli.services.databases.mongodb import MongoDatabase
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.tables import reset
+from katax_cli.services.tables.lifetime import is_listed
 from katax_cli.services.tables.scratch import (
     AnyDatabase,
-    Open,
-    Purpose,
     administrator,
     drop_unbound,
     elsewhere,
@@ -45,14 +46,12 @@ _IN_USE = "55006"
 class _ServerDatabase:
     """A database of a server. Without a target it is a throwaway one, which is never published."""
 
-    def __init__(
-        self, database: AnyDatabase, target: str | None, open_database: Open, purpose: Purpose, tell: Tell
-    ) -> None:
-        self._database = database
-        self._open = open_database
-        self._purpose = purpose
-        self._tell = tell
-        self._throwaway = new_name(purpose)
+    def __init__(self, order: RestoreOrder, target: str | None) -> None:
+        self._database: AnyDatabase = order.database
+        self._open = order.open_database
+        self._purpose = order.purpose
+        self._tell = order.tell
+        self._throwaway = new_name(self._purpose)
         self._is_made = False
         self.target = self._throwaway if target is None else target
         self.settings = self._named(self._throwaway)
@@ -79,6 +78,13 @@ class _ServerDatabase:
                 f"{self.target!r} on {self._database.name!r} is not empty, it has {what}; "
                 f"restore into another name{hint}"
             )
+
+    def _exists(self) -> bool:
+        if isinstance(self._database, MongoDatabase):
+            listed = self._database.command({"listDatabases": 1, "nameOnly": True})
+            return any(one["name"] == self.target for one in listed["databases"])
+        with administrator(self._database, self._open) as server:
+            return is_listed(cast("SqlDatabase", server), self.target)
 
     def _remove_abandoned(self) -> None:
         for name in remove_abandoned(self._database, self._open, self._purpose):
@@ -173,10 +179,6 @@ class RenamedDatabase(_ServerDatabase):
         if self._is_made:
             self._drop(self._throwaway)
 
-    def _exists(self) -> bool:
-        with administrator(self._database, self._open) as server:
-            return bool(cast("SqlDatabase", server).run(sql_of(self._database).exists, [self.target]).rows)
-
     def _rename(self, server: AnyDatabase, names: Mapping[str, str]) -> None:
         """Ends the sessions on them while the server waits for that; new sessions wait for the server.
 
@@ -230,10 +232,8 @@ class RenamedDatabase(_ServerDatabase):
 class MarkedDatabase(_ServerDatabase):
     """A database that is filled under its name: a marker stands in it until it is whole."""
 
-    def __init__(
-        self, database: AnyDatabase, target: str | None, open_database: Open, purpose: Purpose, tell: Tell
-    ) -> None:
-        super().__init__(database, target, open_database, purpose, tell)
+    def __init__(self, order: RestoreOrder, target: str | None) -> None:
+        super().__init__(order, target)
         self.settings = self._named(self.target)
         self._was_there = False
 
@@ -284,13 +284,6 @@ class MarkedDatabase(_ServerDatabase):
             self._empty()
         except KataxError as error:
             raise BackupError(f"{self.target!r} is half full and was not emptied: {error}") from error
-
-    def _exists(self) -> bool:
-        if isinstance(self._database, MongoDatabase):
-            listed = self._database.command({"listDatabases": 1, "nameOnly": True})
-            return any(one["name"] == self.target for one in listed["databases"])
-        with administrator(self._database, self._open) as server:
-            return bool(cast("SqlDatabase", server).run(sql_of(self._database).exists, [self.target]).rows)
 
     def _is_of_killed(self) -> bool:
         """True when a marker of a process that is gone stands in it. Raises Refused for one that may live."""

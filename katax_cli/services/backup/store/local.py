@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from katax_cli.errors import BackupDamaged
-from katax_cli.profiles.sources.ownership import refuse_untrusted
 from katax_cli.services.backup.folder import (
     backup_folders,
     kept_in_place,
@@ -17,14 +16,14 @@ from katax_cli.services.backup.folder import (
     publish,
     withdrawn,
 )
-from katax_cli.services.backup.manifest import MANIFEST, Manifest, RestoreDrill, read_manifest
+from katax_cli.services.backup.manifest import Manifest, RestoreDrill, read_manifest
 from katax_cli.services.backup.restore import kept
 from katax_cli.services.backup.restore.drill import stamp
 from katax_cli.services.backup.sealing import Identities
 from katax_cli.services.backup.spool import SPOOL, private_folder
 from katax_cli.services.backup.store.base import CatalogEntry, KeptDatabase, newest_first
 from katax_cli.services.backup.store.copying import copied
-from katax_cli.services.backup.verify import find_backup, validated
+from katax_cli.services.backup.verify import find_backup, trusted, validated
 from katax_cli.services.backup.work import StoppableWork
 
 
@@ -108,11 +107,7 @@ class FolderBackup:
         if self.manifest().encryption is None:
             yield self.path
             return
-        for path in (self.path, self.path / MANIFEST):
-            refuse_untrusted(str(path))
-        manifest = validated(self.path, self._work)
-        for file in manifest.files:
-            refuse_untrusted(str(self.path / file.path))
+        manifest = trusted(self.path, self._work)
         with private_folder(SPOOL) as home:
             yield copied(
                 home,

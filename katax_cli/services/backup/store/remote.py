@@ -6,18 +6,16 @@ in one piece: where there is one, the backup is whole. Removing takes the manife
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from secrets import token_hex
 
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.resilience.retry import ONCE
 from katax_cli.errors import BackupDamaged, BackupError, ConfigError, KataxError, OutcomeUnknown, Unavailable
-from katax_cli.services.backup.folder import is_backup_name, new_folder
+from katax_cli.services.backup.folder import is_backup_name, name_of, new_folder
 from katax_cli.services.backup.manifest import (
     MANIFEST,
     DumpFile,
@@ -26,7 +24,7 @@ from katax_cli.services.backup.manifest import (
     manifest_text,
     parse_manifest,
 )
-from katax_cli.services.backup.restore.destination import OLD, moment
+from katax_cli.services.backup.restore.kept import NOTE, kept_by, new_note
 from katax_cli.services.backup.sealing import Identities
 from katax_cli.services.backup.spool import SPOOL, private_folder
 from katax_cli.services.backup.store.base import CatalogEntry, KeptDatabase, newest_first
@@ -39,7 +37,6 @@ from katax_cli.services.backup.work import StoppableWork
 
 _CLEAR_SECONDS = 10.0
 """How long a run that failed tries to remove what it sent; the next one removes the rest."""
-_NOTE = ".kept-"
 
 Listing = Mapping[str, StoredObject]
 
@@ -62,7 +59,7 @@ class RemoteStore:
     def new_folder(self, connection: str) -> Iterator[Path]:
         """Also proves, before the dump begins, that the store is there and that it may be written to."""
         with private_folder(SPOOL) as home, new_folder(home, connection) as partial:
-            name = _name_of(partial)
+            name = name_of(partial)
             marker = RunMarker(self._objects, name)
             try:
                 marker.put()
@@ -129,9 +126,8 @@ class RemoteStore:
         return True
 
     def note_kept(self, connection: str, database: str) -> None:
-        note = {"connection": connection, "name": database}
         try:
-            self._objects.put(f"{_NOTE}{moment()}-{token_hex(3)}.json", json.dumps(note).encode())
+            self._objects.put(*new_note(connection, database))
         except KataxError as error:
             raise BackupError(
                 f"nothing is replaced: that the old database is kept as {database!r} cannot be noted: {error}"
@@ -140,13 +136,10 @@ class RemoteStore:
     def kept(self) -> list[KeptDatabase]:
         kept = []
         for name in sorted(self._objects.listing()):
-            if not name.startswith(_NOTE) or "/" in name:
-                continue
-            with suppress(ValueError, TypeError, KeyError, FileNotFoundError):
-                said = json.loads(self._objects.read(name))
-                if OLD in said["name"]:
-                    kept.append(KeptDatabase(name, str(said["connection"]), str(said["name"])))
-        return kept
+            if name.startswith(NOTE) and "/" not in name:
+                with suppress(FileNotFoundError):
+                    kept.append(kept_by(name, self._objects.read(name)))
+        return [one for one in kept if one is not None]
 
     def forget_kept(self, kept: KeptDatabase) -> None:
         self._objects.remove(kept.note)
@@ -328,10 +321,6 @@ class _PieceReader:
         end = len(self._waiting) if size < 0 else size
         data, self._waiting = self._waiting[:end], self._waiting[end:]
         return bytes(data)
-
-
-def _name_of(partial: Path) -> str:
-    return partial.name.removeprefix(".partial-")
 
 
 def _groups(listing: Listing) -> dict[str, dict[str, StoredObject]]:

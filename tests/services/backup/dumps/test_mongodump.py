@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pymongo
 import pymongo.database
@@ -9,6 +11,7 @@ import pytest
 
 from katax_cli.core.settings import ConnectionSettings, Secret, TlsSettings
 from katax_cli.engines.mongodb.backup.dump import url
+from katax_cli.services.backup.restore.load import RestoreOrder
 from katax_cli.services.backup.restore.server_database import MarkedDatabase
 from katax_cli.services.tables.scratch import open_settings
 from tests.cli.harness import katax
@@ -45,7 +48,8 @@ def test_a_user_lives_in_the_database_of_the_connection_wherever_it_restores_to(
         name="m", type="mongodb", host="h", port=1, user="u", password=Secret.of("p"), database="app"
     )
     with open_settings(settings) as database:
-        target = MarkedDatabase(database, "copy", open_settings, "restore", print)
+        order = SimpleNamespace(database=database, open_database=open_settings, purpose="restore", tell=print)
+        target = MarkedDatabase(cast("RestoreOrder", order), "copy")
 
     assert target.settings.database == "copy"
     assert url(target.settings) == url(settings) == "mongodb://u:p@h:1/?authSource=app"
