@@ -150,7 +150,8 @@ services/transfer/documents/test_load: services/transfer/documents/checkpoint
 services/transfer/test_copy: services/transfer/copy_ledger services/transfer/mapping
 services/transfer/test_export: services/transfer/formats/parquet services/transfer/tables
 services/transfer/test_load: services/tables/bulk_load services/transfer/checkpoint
-    services/transfer/formats/json_cells services/transfer/rejects services/transfer/formats/sources
+    services/transfer/formats/json_cells services/transfer/import_run services/transfer/rejects
+    services/transfer/formats/sources
 services/ws/test_server: services/ws/admin services/ws/clients services/ws/loop services/ws/metrics
     services/ws/values
 services/ws/test_shared: services/ws/cluster

@@ -27,7 +27,8 @@ from katax_cli.services.transfer.silence import SilenceWatch
 if TYPE_CHECKING:
     from katax_cli.services.transfer.documents.load import DocumentImport
     from katax_cli.services.transfer.formats.sources import RowFile
-    from katax_cli.services.transfer.load import Import, ImportPlan, LoadedRows
+    from katax_cli.services.transfer.import_run import ImportPlan, LoadedRows
+    from katax_cli.services.transfer.load import Import
 
 
 def run_export(

@@ -85,7 +85,7 @@ def import_(
     or what --null says. Without --max-errors the first bad row stops it. Documents replace those with their _id.
     """
     from katax_cli.cli.db.files import run_import
-    from katax_cli.services.transfer.load import ImportPlan
+    from katax_cli.services.transfer.import_run import ImportPlan
 
     names = tuple(name.strip() for name in (key or "").split(",") if name.strip())
     plan = ImportPlan(table, names, create, replace, again, max_errors, rejects)

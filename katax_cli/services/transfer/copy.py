@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from katax_cli.core.sql import quote_identifier
+from katax_cli.core.text.duration import FOREVER
 from katax_cli.core.text.text import hex_text
 from katax_cli.engines.base import TableDescription
 from katax_cli.engines.transfers import Bind, from_hex
@@ -21,17 +22,16 @@ from katax_cli.services.tables.truncate import sql_of as tables_sql
 from katax_cli.services.transfer.checkpoint import IMPORTS_TABLE
 from katax_cli.services.transfer.checksums import RowSum
 from katax_cli.services.transfer.copy_ledger import COPIES_TABLE, CopyLedger, CopyPosition
-from katax_cli.services.transfer.mapping import MappedColumn, creation, mapped_columns
+from katax_cli.services.transfer.mapping import MappedColumn, creation, mapped
 from katax_cli.services.transfer.tables import (
     TransferTable,
     check_columns,
     existing_table,
-    session_of,
+    prepare,
     sql_of,
     transfer_table,
 )
 
-_FOREVER = float("inf")
 _BATCH = 5_000
 _ZERO_DATE = re.compile(r"0000-\d\d-\d\d|\d{4}-00-\d\d|\d{4}-\d\d-00")
 OWN_TABLES = frozenset({IMPORTS_TABLE, COPIES_TABLE, "katax_seeds"})
@@ -92,8 +92,8 @@ class Copy:
         inconsistent; KataxError for a row that the target refuses: the batches before it stay.
         """
         self.target.settings.refuse_read_only()
-        with self.source.transaction(timeout=_FOREVER) as snapshot:
-            _prepare(snapshot)
+        with self.source.transaction(timeout=FOREVER) as snapshot:
+            prepare(snapshot)
             reports = self._reports(snapshot)
             positions = [self._position(one) for one in reports]
             reports = [
@@ -102,7 +102,7 @@ class Copy:
             ]
             if not report(reports):
                 return []
-            with self.target.session(timeout=_FOREVER) as session:
+            with self.target.session(timeout=FOREVER) as session:
                 for one, position in zip(reports, positions, strict=True):
                     self._copy(snapshot, session, one, position)
                 return [self._counted(snapshot, session, one) for one in reports]
@@ -112,7 +112,7 @@ class Copy:
         tables = [
             existing_table(snapshot, name, connection=self.source.name) for name in dict.fromkeys(names)
         ]
-        with self.target.transaction(timeout=_FOREVER) as there:
+        with self.target.transaction(timeout=FOREVER) as there:
             reports = []
             for table in _parents_first(tables, self.source):
                 existing = transfer_table(there, table.table.name)
@@ -121,8 +121,10 @@ class Copy:
                     check_columns(
                         existing, wanted, what=f"table {table.table.name!r} of {self.source.name!r}"
                     )
-                engine = self.target.engine
-                columns = mapped_columns(table, engine, existing, zero_dates=self.plan.zero_dates)
+                engine, zero_dates = self.target.engine, self.plan.zero_dates
+                columns = [
+                    mapped(column, table, engine, existing, zero_dates=zero_dates) for column in table.columns
+                ]
                 made = creation(table, columns, engine) if existing is None else None
                 reports.append(TableReport(table, tuple(columns), made))
         return reports
@@ -131,7 +133,7 @@ class Copy:
         default = tables_sql(self.source).default_schema
         return [
             table.name
-            for table in self.source.tables(timeout=_FOREVER)
+            for table in self.source.tables(timeout=FOREVER)
             if table.kind in ("table", "partitioned table")
             and table.name not in self.plan.skipped
             and (default is None or table.schema == default)
@@ -148,7 +150,7 @@ class Copy:
         if one.creation is not None or not self._has_rows(name):
             return None
         begun = found is not None and (found.state == "done" or found.copied > 0)
-        if found is None or not (begun or self._keeps_parts(self.target.describe(name, timeout=_FOREVER))):
+        if found is None or not (begun or self._keeps_parts(self.target.describe(name, timeout=FOREVER))):
             raise Refused(
                 f"{name!r} of {self.target.name!r} holds rows already; empty it, or name other tables"
             )
@@ -177,7 +179,7 @@ class Copy:
 
     def _has_rows(self, name: str) -> bool:
         quoted = quote_identifier(name, self.target.dialect)
-        return bool(self.target.run(f"SELECT 1 FROM {quoted} LIMIT 1", timeout=_FOREVER).rows)
+        return bool(self.target.run(f"SELECT 1 FROM {quoted} LIMIT 1", timeout=FOREVER).rows)
 
     def _copy(
         self, snapshot: Transaction, session: Session, one: TableReport, at: CopyPosition | None
@@ -223,7 +225,7 @@ class Copy:
         asks = sql_of(self.target.engine).transactional
         if asks is None or target is None:
             return False
-        rows = self.target.run(asks, [target.table.schema, target.table.name], timeout=_FOREVER).rows
+        rows = self.target.run(asks, [target.table.schema, target.table.name], timeout=FOREVER).rows
         return bool(rows) and not rows[0][0]
 
     def _upsert_key(self, target: TransferTable) -> tuple[str, ...]:
@@ -281,7 +283,7 @@ class Copy:
     def _counted(self, snapshot: Transaction, session: Session, one: TableReport) -> CopiedTable:
         name = one.table.table.name
         with session.transaction() as transaction:
-            _prepare(transaction)
+            prepare(transaction)
             there = existing_table(transaction, name, connection=self.target.name)
             sides = ((snapshot, one.table), (transaction, there))
             counts = [int(on.run(f"SELECT count(*) FROM {table.quoted}").rows[0][0]) for on, table in sides]
@@ -296,7 +298,7 @@ class _Loading:
     binds: Sequence[Bind | None]
 
     def write(self, on: Transaction, rows: Sequence[Sequence[Any]]) -> None:
-        _prepare(on)
+        prepare(on)
         try:
             bound = [
                 [v if v is None or bind is None else bind(v) for v, bind in zip(row, self.binds, strict=True)]
@@ -313,11 +315,6 @@ class _Loading:
         if self.one.table.primary:
             where += f", the row {_key_text(self.one, row)}"
         raise KataxError(f"{where}: {why}; the rows before its batch are in")
-
-
-def _prepare(transaction: Transaction) -> None:
-    with transaction.using("setting up the session") as connection:
-        session_of(transaction.engine).prepare(connection)
 
 
 def _bind(bind: Bind | None, name: str, *, zeros: bool, refused: tuple[type, ...]) -> Bind | None:
@@ -356,7 +353,7 @@ def _key_value(value: Any) -> Any:
 def _parents_first(tables: Sequence[TransferTable], source: SqlDatabase) -> list[TransferTable]:
     """Tables behind those that they refer to; of a circle in any order."""
     refers: dict[str, set[str]] = {table.table.name: set() for table in tables}
-    for _, name, _, parent in source.run(tables_sql(source).references, timeout=_FOREVER).rows:
+    for _, name, _, parent in source.run(tables_sql(source).references, timeout=FOREVER).rows:
         if name in refers and parent in refers and name != parent:
             refers[name].add(parent)
     ordered: list[str] = []

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from katax_cli.core.sql import quote_identifier
+from katax_cli.core.text.duration import FOREVER
 from katax_cli.errors import LockHeld, QueryError
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.databases.statements import Queries
 from katax_cli.services.transfer.checkpoint import now_text
 
 COPIES_TABLE = "katax_copies"
-_FOREVER = float("inf")
 _CREATE = """CREATE TABLE IF NOT EXISTS {table} (id varchar(64) NOT NULL PRIMARY KEY, target varchar(255) NOT NULL,
 last_key {text}, copied bigint NOT NULL, state varchar(10) NOT NULL, updated_at varchar(40) NOT NULL)"""
 
@@ -37,23 +37,23 @@ class CopyLedger:
 
     def find(self) -> CopyPosition | None:
         """How far the table came; None when it was never begun."""
-        if self._target.describe(COPIES_TABLE, timeout=_FOREVER) is None:
+        if self._target.describe(COPIES_TABLE, timeout=FOREVER) is None:
             return None
         sql = f"SELECT copied, last_key, state FROM {self._table} WHERE id = ?"
-        rows = self._target.run(sql, [self._id], timeout=_FOREVER).rows
+        rows = self._target.run(sql, [self._id], timeout=FOREVER).rows
         return CopyPosition(*rows[0]) if rows else None
 
     def begin(self) -> CopyPosition:
         """Makes the row, or sets it back to the beginning."""
-        if self._target.describe(COPIES_TABLE, timeout=_FOREVER) is None:
+        if self._target.describe(COPIES_TABLE, timeout=FOREVER) is None:
             text = "longtext" if self._target.dialect == "mysql" else "text"
             try:
-                self._target.execute(_CREATE.format(table=self._table, text=text), timeout=_FOREVER)
+                self._target.execute(_CREATE.format(table=self._table, text=text), timeout=FOREVER)
             except QueryError:
                 # In PostgreSQL two of them at once can collide in spite of IF NOT EXISTS.
-                if self._target.describe(COPIES_TABLE, timeout=_FOREVER) is None:
+                if self._target.describe(COPIES_TABLE, timeout=FOREVER) is None:
                     raise
-        with self._target.transaction(timeout=_FOREVER) as transaction:
+        with self._target.transaction(timeout=FOREVER) as transaction:
             transaction.execute(f"DELETE FROM {self._table} WHERE id = ?", [self._id])
             transaction.execute(
                 f"INSERT INTO {self._table} (id, target, last_key, copied, state, updated_at) "

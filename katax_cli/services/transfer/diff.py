@@ -8,21 +8,15 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from katax_cli.core.sql import quote_identifier
+from katax_cli.core.text.duration import FOREVER
 from katax_cli.core.text.text import hex_text
 from katax_cli.engines.base import Row, TableColumn
 from katax_cli.errors import ConfigError
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.databases.transaction import Transaction
 from katax_cli.services.tables.truncate import sql_of as tables_sql
-from katax_cli.services.transfer.tables import (
-    TransferTable,
-    existing_table,
-    session_of,
-    sql_of,
-    transfer_table,
-)
+from katax_cli.services.transfer.tables import TransferTable, existing_table, prepare, sql_of, transfer_table
 
-_FOREVER = float("inf")
 _RANGE = 1_000
 """Rows of one range of keys, which are held of both sides."""
 
@@ -56,10 +50,9 @@ def differences(source: SqlDatabase, target: SqlDatabase, plan: DiffPlan) -> Ite
             f"--rows compares two of one engine, not {source.engine.name} and {target.engine.name}; "
             "'katax db copy --checksums' compares values"
         )
-    with source.transaction(timeout=_FOREVER) as here, target.transaction(timeout=_FOREVER) as there:
+    with source.transaction(timeout=FOREVER) as here, target.transaction(timeout=FOREVER) as there:
         for transaction in (here, there):
-            with transaction.using("setting up the session") as connection:
-                session_of(transaction.engine).prepare(connection)
+            prepare(transaction)
         if not plan.tables:
             yield from _migrations(here, there, plan.migrations)
         for name in plan.tables or _names(source, target, plan.skipped | {plan.migrations}):
@@ -80,7 +73,7 @@ def _names(source: SqlDatabase, target: SqlDatabase, skipped: frozenset[str]) ->
         default = tables_sql(database).default_schema
         found |= {
             table.name
-            for table in database.tables(timeout=_FOREVER)
+            for table in database.tables(timeout=FOREVER)
             if table.kind in ("table", "partitioned table") and (default is None or table.schema == default)
         }
     return sorted(found - skipped)

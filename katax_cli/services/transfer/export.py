@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, cast
 
 from katax_cli.core.sql import quote_identifier
+from katax_cli.core.text.duration import FOREVER
 from katax_cli.core.text.text import unique_names
 from katax_cli.engines.base import Row, Text
 from katax_cli.engines.transfers import CopiesOut
@@ -15,9 +16,8 @@ from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.databases.transaction import Transaction
 from katax_cli.services.transfer.formats.files import Format
 from katax_cli.services.transfer.formats.writers import CsvForm, csv_header, csv_lines, inserts, json_lines
-from katax_cli.services.transfer.tables import TransferTable, existing_table, session_of, sql_of
+from katax_cli.services.transfer.tables import TransferTable, existing_table, prepare, session_of, sql_of
 
-_FOREVER = float("inf")
 OnRows = Callable[[int], object]
 
 
@@ -54,9 +54,8 @@ def export(
     """
     if wanted.format == "sql" and wanted.table is None:
         raise ConfigError("a query has no table to insert into; use -f csv, or export a table")
-    with database.transaction(timeout=_FOREVER) as transaction:
-        with transaction.using("setting up the session") as connection:
-            session_of(transaction.engine).prepare(connection)
+    with database.transaction(timeout=FOREVER) as transaction:
+        prepare(transaction)
         table = None
         if wanted.table is not None:
             table = existing_table(transaction, wanted.table, connection=database.name)

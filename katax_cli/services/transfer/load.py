@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import islice
 
 from katax_cli.core.sql import quote_identifier
+from katax_cli.core.text.duration import FOREVER
 from katax_cli.engines.transfers import quoted_text
-from katax_cli.errors import ConfigError, KataxError, QueryError, Refused, RolledBack
+from katax_cli.errors import ConfigError, KataxError, QueryError, RolledBack
 from katax_cli.services.databases.session import Session
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.databases.transaction import Transaction
@@ -20,18 +21,18 @@ from katax_cli.services.transfer.formats.inference import inferred, json_text
 from katax_cli.services.transfer.formats.json_cells import as_texts
 from katax_cli.services.transfer.formats.plain import plain_cells
 from katax_cli.services.transfer.formats.readers import Numbered
-from katax_cli.services.transfer.formats.sources import Batch, RowFile
+from katax_cli.services.transfer.formats.sources import Batch
+from katax_cli.services.transfer.import_run import ImportRun, LoadedRows
 from katax_cli.services.transfer.rejects import Rejects
 from katax_cli.services.transfer.tables import (
     TransferTable,
     check_columns,
     existing_table,
-    session_of,
+    prepare,
     sql_of,
     transfer_table,
 )
 
-_FOREVER = float("inf")
 _COPIED = 2**23
 """Bytes of a batch that PostgreSQL takes as they are; others are read, in smaller ones."""
 _READ = 2**20
@@ -41,44 +42,8 @@ _AT_ONCE = 5_000
 """Rows that are held as such."""
 
 
-@dataclass(frozen=True, slots=True)
-class ImportPlan:
-    """The task of an import. `key`: rows that are there are changed; `create`: the table is made; `replace`: its rows
-    are deleted first; `again`: also a file that was imported before; `max_errors`: rows that may be refused."""
-
-    table: str
-    key: tuple[str, ...] = ()
-    create: bool = False
-    replace: bool = False
-    again: bool = False
-    max_errors: int = 0
-    rejects: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedRows:
-    """Rows that are in, rows that were refused, and how many of both an earlier run had dealt with; `finished_at`: it
-    had dealt with all, and nothing was done."""
-
-    table: str
-    imported: int
-    rejected: int
-    earlier: int = 0
-    finished_at: str | None = None
-    written: int = 0
-    """Rows that this run wrote."""
-
-
-@dataclass(slots=True)
-class Import:
-    """One import. `progress` hears how many rows were dealt with; `created` tells the statement that made the table."""
-
-    database: SqlDatabase
-    source: RowFile
-    plan: ImportPlan
-    progress: Callable[[int], object] = lambda _: None
-    note: Callable[[str], object] = lambda _: None
-    now: ImportCheckpoint = field(default_factory=ImportCheckpoint)
+class Import(ImportRun[SqlDatabase]):
+    """One import into a table; `note` hears the statement that makes it."""
 
     def run(self) -> LoadedRows:
         """Imports the file, from where an earlier run of it stopped.
@@ -88,45 +53,25 @@ class Import:
         """
         settings = self.database.settings
         settings.refuse_read_only()
-        with self.database.session(timeout=_FOREVER) as session:
+        with self.database.session(timeout=FOREVER) as session:
             checkpoints = Checkpoints(session, digest=self.source.digest, table=self.plan.table)
             with checkpoints.leased():
                 return self._run(session, checkpoints)
 
     def _run(self, session: Session, checkpoints: Checkpoints) -> LoadedRows:
         found = checkpoints.find()
-        if found is not None and found.state == "done" and not (self.plan.again or self.plan.replace):
-            return LoadedRows(self.plan.table, found.imported, found.rejected, finished_at=found.updated_at)
-        earlier = self._begun(session, checkpoints, found)
-        before = self.now.imported
+        if (done := self.done_before(found)) is not None:
+            return done
+        options = self._options()
+        if not self.goes_on(found, checkpoints, options):
+            self._refuse_before_claim(session, found)
+            self.now = checkpoints.claim(options)
+        began = self.now
         table = self._table(session)
         self._check(session, table)
         self._start(session, table, checkpoints)
         self._load(session, table, checkpoints)
-        written = self.now.imported - before
-        return LoadedRows(self.plan.table, self.now.imported, self.now.rejected, earlier, written=written)
-
-    def _begun(self, session: Session, checkpoints: Checkpoints, found: ImportCheckpoint | None) -> int:
-        """Takes the checkpoint up, or makes it; returns how many rows an earlier run dealt with."""
-        options = self._options()
-        if found is not None and found.state == "running" and not self.plan.again:
-            if found.options != options and found.position > 0 and not self.plan.replace:
-                raise Refused(
-                    f"the import of this file into {self.plan.table!r} was begun with other options "
-                    f"({found.options}); repeat those, or start anew with --replace"
-                )
-            if found.options == options:
-                self.now = found
-                return found.imported + found.rejected
-        other = checkpoints.unfinished()
-        if other is not None and not (self.plan.again or self.plan.replace):
-            raise Refused(
-                f"another file went into {self.plan.table!r} up to its line {other.line - 1}, {other.imported} rows; "
-                "finish it, or leave its rows there with --again"
-            )
-        self._refuse_before_claim(session, found)
-        self.now = checkpoints.claim(options)
-        return 0
+        return self.outcome(began)
 
     def _refuse_before_claim(self, session: Session, found: ImportCheckpoint | None) -> None:
         """Refusals that must not leave a claim behind: a table that is there, or not there."""
@@ -235,21 +180,10 @@ class Import:
     def _batch(
         self, on: Transaction, batch: Batch, bulk: BulkLoad, rejects: Rejects, checkpoints: Checkpoints
     ) -> ImportCheckpoint:
-        with on.using("setting up the session") as connection:
-            session_of(on.engine).prepare(connection)
+        prepare(on)
         checkpoints.advance(on, self.now, batch.end)
         written = self._written(on, batch, bulk, rejects)
-        return checkpoints.save(
-            on,
-            replace(
-                self.now,
-                position=batch.end,
-                line=batch.next_line,
-                imported=self.now.imported + written,
-                rejected=rejects.count,
-                reject_bytes=rejects.kept(),
-            ),
-        )
+        return checkpoints.save(on, self.after(batch.end, batch.next_line, written, rejects))
 
     def _written(self, on: Transaction, batch: Batch, bulk: BulkLoad, rejects: Rejects) -> int:
         form = self.source.csv
@@ -278,11 +212,7 @@ class Import:
         return [declared[name] for name in bulk.columns]
 
     def _rows(self, on: Transaction, batch: Batch, bulk: BulkLoad, rejects: Rejects) -> int:
-        def refuse(line: int, reason: str, row: str = "") -> None:
-            rejects.add(line, reason, row)
-            if rejects.count > self.plan.max_errors:
-                raise KataxError(self._stopped(line, reason, rejects))
-
+        refuse = self.refusing(rejects)
         made = [sql_of(on.engine).bind(type) for type in self._types(bulk)]
         binds = [(at, bind) for at, bind in enumerate(made) if bind is not None]
         keys = [list(bulk.columns).index(name) for name in bulk.key]
@@ -313,16 +243,12 @@ class Import:
             )
         return written
 
-    def _stopped(self, line: int, reason: str, rejects: Rejects) -> str:
-        where = f"{self.source.name}, line {line}: {reason}"
-        if self.plan.max_errors:
-            most = self.plan.max_errors
-            where = f"{rejects.count} rows were refused, more than --max-errors {most}; the last: {where}"
+    def what_is_in(self, refused: int) -> str:
         if self.now.position == 0:
-            return f"{where}; nothing was imported"
+            return "nothing was imported"
         return (
-            f"{where}; the rows up to line {self.now.line - 1} are in: repeat with "
-            f"--max-errors {rejects.count} or more to go on behind them"
+            f"the rows up to line {self.now.line - 1} are in: repeat with "
+            f"--max-errors {refused} or more to go on behind them"
         )
 
 

@@ -26,20 +26,15 @@ class MappedColumn:
     note: str = ""
 
 
-def mapped_columns(
-    table: TransferTable, target: SqlEngine, existing: TransferTable | None, *, zero_dates: str
-) -> list[MappedColumn]:
-    """The columns of a table as they are in the target, or would be created there."""
-    return [_mapped(column, table, target, existing, zero_dates) for column in table.columns]
-
-
-def _mapped(
+def mapped(
     column: TableColumn,
     table: TransferTable,
     target: SqlEngine,
     existing: TransferTable | None,
+    *,
     zero_dates: str,
 ) -> MappedColumn:
+    """A column of a table as it is in the target, or would be created there."""
     kind, sql = sql_of(table.engine).kind_of(column.type), sql_of(target)
     made = Mapped(column.type)
     if table.engine.name != target.name:

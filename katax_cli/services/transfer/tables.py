@@ -148,6 +148,12 @@ def sql_of(engine: SqlEngine) -> TransferSql:
     return made
 
 
+def prepare(transaction: Transaction) -> None:
+    """Sets the session up for transfers."""
+    with transaction.using("setting up the session") as connection:
+        session_of(transaction.engine).prepare(connection)
+
+
 def session_of(engine: SqlEngine) -> TransferSession:
     """The engine's abilities for transfers on a connection."""
     made: TransferSession = part(engine, "transfer")

@@ -24,7 +24,8 @@ from katax_cli.services.transfer.export import Wanted, export
 from katax_cli.services.transfer.formats.files import Compression, FileKind, Format
 from katax_cli.services.transfer.formats.sources import Batch, RowFile
 from katax_cli.services.transfer.formats.writers import CsvForm
-from katax_cli.services.transfer.load import Import, ImportPlan
+from katax_cli.services.transfer.import_run import ImportPlan, LoadedRows
+from katax_cli.services.transfer.load import Import
 from tests.servers.fixtures import MakeFresh, Target
 from tests.services.transfer.connections import open_sql
 from tests.services.transfer.values import create, fill
@@ -37,7 +38,7 @@ def source(data: bytes, format: Format = "csv", **changes: Any) -> RowFile:
 
 def imported(
     database: SqlDatabase, data: bytes, plan: ImportPlan, format: Format = "csv", **changes: Any
-) -> load.LoadedRows:
+) -> LoadedRows:
     return Import(database, source(data, format, **changes), plan).run()
 
 
@@ -347,11 +348,12 @@ import sys
 from katax_cli.services.transfer import load
 from katax_cli.services.transfer.formats.files import FileKind
 from katax_cli.services.transfer.formats.sources import Batch, RowFile
+from katax_cli.services.transfer.import_run import ImportPlan
 from tests.services.transfer.connections import open_sql
 load._READ = load._READ_AT_ONCE = load._COPIED = 20_000
 with open_sql(sys.argv[1]) as database, open(sys.argv[2], "rb") as file:
     source = RowFile("rows", file, FileKind("csv", None))
-    load.Import(database, source, load.ImportPlan("t"), lambda count: print(count, flush=True)).run()
+    load.Import(database, source, ImportPlan("t"), lambda count: print(count, flush=True)).run()
 """
 
 

@@ -17,7 +17,8 @@ from katax_cli.services.transfer import checkpoint, load
 from katax_cli.services.transfer.export import Wanted, export
 from katax_cli.services.transfer.formats.files import FileKind
 from katax_cli.services.transfer.formats.sources import RowFile
-from katax_cli.services.transfer.load import Import, ImportPlan
+from katax_cli.services.transfer.import_run import ImportPlan, LoadedRows
+from katax_cli.services.transfer.load import Import
 from katax_cli.services.transfer.silence import SilenceWatch
 from tests.servers import pgbouncer
 from tests.servers.fixtures import Throwaway
@@ -57,7 +58,7 @@ def test_a_frozen_server_ends_an_import_which_then_goes_on(
                 server.stop_signal()
                 stopped.set()
 
-        def run() -> load.LoadedRows:
+        def run() -> LoadedRows:
             watch = SilenceWatch(database, progress=freeze, lasts=lambda: f"{frozen[0]} rows are in")
             source = RowFile("rows", io.BytesIO(_DATA), FileKind("csv", None))
             with watch as told:

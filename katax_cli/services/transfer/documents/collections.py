@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from katax_cli.core.text.duration import FOREVER
 from katax_cli.engines.documents import (
     CollectionFacts,
     Document,
@@ -19,7 +20,6 @@ from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.mongodb import MongoDatabase
 
 T = TypeVar("T")
-_FOREVER = float("inf")
 _BATCH_SECONDS, _SECONDS = 300.0, 60.0
 """A majority that is away ends a write: that of a batch, and of one small document."""
 BY_ID = (("_id", 1),)
@@ -44,12 +44,12 @@ class Collections:
         query = DocumentQuery(
             filter or {}, sort=BY_ID if sorted else (), limit=limit, raw=True, primary=self._primary
         )
-        with self.database.answer(collection, query, timeout=_FOREVER) as batches:
+        with self.database.answer(collection, query, timeout=FOREVER) as batches:
             yield batches
 
     def count(self, collection: str) -> int:
         if not self._primary:
-            return self.database.count(collection, {}, timeout=_FOREVER)
+            return self.database.count(collection, {}, timeout=FOREVER)
         return self._read(lambda client: self.moves.count(client, collection), "count")
 
     def holds_any(self, collection: str) -> bool:
@@ -110,11 +110,11 @@ class Collections:
     def _read(self, work: Callable[[Any], T], doing: str) -> T:
         return self._asked(work, Safety.READ, doing)
 
-    def _written(self, work: Callable[[Any], T], doing: str, timeout: float = _FOREVER) -> T:
+    def _written(self, work: Callable[[Any], T], doing: str, timeout: float = FOREVER) -> T:
         self.database.settings.refuse_read_only()
         return self._asked(work, Safety.WRITE, doing, timeout)
 
-    def _asked(self, work: Callable[[Any], T], safety: Safety, doing: str, timeout: float = _FOREVER) -> T:
+    def _asked(self, work: Callable[[Any], T], safety: Safety, doing: str, timeout: float = FOREVER) -> T:
         def call(client: Any, seconds: float | None) -> T:
             with self.moves.attempt(client, seconds):
                 return work(client)

@@ -8,6 +8,7 @@ from hashlib import blake2b, sha256
 from typing import Any
 from uuid import uuid4
 
+from katax_cli.core.text.duration import FOREVER
 from katax_cli.engines.documents import CollectionFacts, Document, OutgoingDocument
 from katax_cli.errors import ConfigError, KataxError, LockHeld, Refused
 from katax_cli.services.databases.mongodb import MongoDatabase
@@ -77,13 +78,17 @@ class DocumentCopy:
 
     def _reports(self, here: Collections, there: Collections) -> tuple[list[CollectionReport], Sequence[str]]:
         found, existing = here.facts(), there.facts()
-        estimates = {table.name: table.rows_estimate for table in self.source.tables(timeout=float("inf"))}
+        estimates = {table.name: table.rows_estimate for table in self.source.tables(timeout=FOREVER)}
         names = list(dict.fromkeys(self.plan.tables))
         for name in names:
             facts = here.existing(name)
             if facts.kind != "collection":
                 raise ConfigError(f"{name!r} is a {facts.kind}; only collections are copied, by their _id")
-        chosen = names or [name for name in sorted(found) if self._is_meant(found[name])]
+        chosen = names or [
+            name
+            for name in sorted(found)
+            if found[name].kind == "collection" and name not in self.plan.skipped
+        ]
         for name in chosen:
             if name in existing and existing[name].kind != "collection":
                 raise ConfigError(
@@ -102,9 +107,6 @@ class DocumentCopy:
             [] if names else [f"{one.kind} {one.name}" for one in found.values() if one.kind != "collection"]
         )
         return reports, sorted(left_out)
-
-    def _is_meant(self, facts: CollectionFacts) -> bool:
-        return facts.kind == "collection" and facts.name not in self.plan.skipped
 
     def _position(self, there: Collections, one: CollectionReport, ledger: _Ledger) -> _Position | None:
         """Where the copy of a collection goes on; None: from its beginning."""

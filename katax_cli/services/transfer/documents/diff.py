@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from katax_cli.core.text.duration import FOREVER
 from katax_cli.engines.documents import CollectionFacts, Document, MovesDocuments
 from katax_cli.services.databases.mongodb import MongoDatabase
 from katax_cli.services.transfer.diff import Difference, DiffPlan
@@ -47,7 +48,7 @@ def _migrations(sides: Sequence[Collections], ledger: str) -> Iterator[Differenc
 def _applied(side: Collections, ledger: str) -> Mapping[str, str]:
     """Version → state and checksum, by katax's ledger."""
     filter = {"version": {"$exists": True}, "checksum": {"$exists": True}, "state": {"$ne": "text"}}
-    with side.database.find(ledger, filter, timeout=float("inf")) as batches:
+    with side.database.find(ledger, filter, timeout=FOREVER) as batches:
         return {
             str(one["version"]): f"{one['state']} {str(one['checksum'])[:12]}"
             for batch in batches

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
+from katax_cli.core.text.duration import FOREVER
 from katax_cli.engines.documents import OutgoingDocument
-from katax_cli.errors import ConfigError, KataxError, Refused
+from katax_cli.errors import ConfigError
 from katax_cli.services.databases.mongodb import MongoDatabase
 from katax_cli.services.transfer.ahead import ahead
-from katax_cli.services.transfer.checkpoint import CLAIMED, ImportCheckpoint
+from katax_cli.services.transfer.checkpoint import CLAIMED
 from katax_cli.services.transfer.documents.checkpoint import DocumentCheckpoints
 from katax_cli.services.transfer.documents.collections import Collections
 from katax_cli.services.transfer.formats.chunks import Chunk
-from katax_cli.services.transfer.formats.sources import RowFile
-from katax_cli.services.transfer.load import ImportPlan, LoadedRows
+from katax_cli.services.transfer.formats.readers import Reject
+from katax_cli.services.transfer.import_run import ImportRun, LoadedRows
 from katax_cli.services.transfer.rejects import Rejects
 
 _READ = 2**20
@@ -32,16 +33,11 @@ class _DocumentLine:
     document: OutgoingDocument
 
 
-@dataclass(slots=True)
-class DocumentImport:
-    """One import. `progress` hears how many documents were dealt with."""
+class DocumentImport(ImportRun[MongoDatabase]):
+    """One import into a collection."""
 
-    database: MongoDatabase
-    source: RowFile
-    plan: ImportPlan
-    progress: Callable[[int], object] = lambda _: None
-    note: Callable[[str], object] = lambda _: None
-    now: ImportCheckpoint = field(default_factory=ImportCheckpoint)
+    imported_things = "documents"
+    refused_things = "lines"
 
     def run(self) -> LoadedRows:
         """Imports the file, from where an earlier run of it stopped.
@@ -57,16 +53,15 @@ class DocumentImport:
             found = checkpoints.find()
             if self.plan.create and is_there and found is None:
                 raise ConfigError(f"{self.plan.table!r} exists; leave out --create")
-            if found is not None and found.state == "done" and not (self.plan.again or self.plan.replace):
-                return LoadedRows(
-                    self.plan.table, found.imported, found.rejected, finished_at=found.updated_at
-                )
-            earlier = self._begun(checkpoints, found)
-            before = self.now.imported
+            if (done := self.done_before(found)) is not None:
+                return done
+            options = self._options()
+            if not self.goes_on(found, checkpoints, options):
+                self.now = checkpoints.claim(options)
+            began = self.now
             self._start(checkpoints)
             self._load(collections, checkpoints)
-        written = self.now.imported - before
-        return LoadedRows(self.plan.table, self.now.imported, self.now.rejected, earlier, written=written)
+        return self.outcome(began)
 
     @property
     def _key(self) -> tuple[str, ...]:
@@ -88,37 +83,16 @@ class DocumentImport:
             self.note(f"{name}: is created")
         return facts is not None
 
-    def _begun(self, checkpoints: DocumentCheckpoints, found: ImportCheckpoint | None) -> int:
-        """Takes the checkpoint up, or sets it to the beginning; returns how many lines an earlier run dealt with."""
-        options = ", ".join(
-            filter(
-                None,
-                (self.source.encoding, f"key {','.join(self._key)}", "replace" if self.plan.replace else ""),
-            )
-        )
-        if found is not None and found.state == "running" and not self.plan.again:
-            if found.options == options:
-                self.now = found
-                return found.imported + found.rejected
-            if found.position > 0 and not self.plan.replace:
-                raise Refused(
-                    f"the import of this file into {self.plan.table!r} was begun with other options "
-                    f"({found.options}); repeat those, or start anew with --replace"
-                )
-        other = checkpoints.unfinished()
-        if other is not None and not (self.plan.again or self.plan.replace):
-            raise Refused(
-                f"another file went into {self.plan.table!r} up to its line {other.line - 1}, {other.imported} "
-                "documents; finish it, or leave its documents there with --again"
-            )
-        self.now = checkpoints.claim(options)
-        return 0
+    def _options(self) -> str:
+        """The options by which documents would be read or written otherwise."""
+        words = [self.source.encoding, f"key {','.join(self._key)}"]
+        return ", ".join([*words, "replace"] if self.plan.replace else words)
 
     def _start(self, checkpoints: DocumentCheckpoints) -> None:
         if self.now.position != CLAIMED:
             return
         if self.plan.replace:
-            self.database.delete(self.plan.table, {}, timeout=float("inf"))
+            self.database.delete(self.plan.table, {}, timeout=FOREVER)
         self.now = checkpoints.save(replace(self.now, position=0))
 
     def _load(self, collections: Collections, checkpoints: DocumentCheckpoints) -> None:
@@ -128,16 +102,7 @@ class DocumentImport:
             for chunk in ahead(chunks):
                 checkpoints.turn()
                 written = self._written(collections, checkpoints, chunk, rejects)
-                self.now = checkpoints.save(
-                    replace(
-                        self.now,
-                        position=chunk.end,
-                        line=chunk.next_line,
-                        imported=self.now.imported + written,
-                        rejected=rejects.count,
-                        reject_bytes=rejects.kept(),
-                    )
-                )
+                self.now = checkpoints.save(self.after(chunk.end, chunk.next_line, written, rejects))
                 self.progress(self.now.imported + self.now.rejected)
         finally:
             with suppress(OSError):
@@ -147,12 +112,7 @@ class DocumentImport:
     def _written(
         self, collections: Collections, checkpoints: DocumentCheckpoints, chunk: Chunk, rejects: Rejects
     ) -> int:
-        def refuse(line: int, reason: str, text: str) -> None:
-            rejects.add(line, reason, text)
-            if rejects.count > self.plan.max_errors:
-                raise KataxError(self._stopped(line, reason, rejects))
-
-        written = 0
+        refuse, written = self.refusing(rejects), 0
         for part in _parts(self._documents(collections, checkpoints.start, chunk, refuse)):
             refused = collections.write(self.plan.table, [one.document for one in part], self._key)
             for place, reason in refused:
@@ -165,7 +125,7 @@ class DocumentImport:
         collections: Collections,
         start: bytes,
         chunk: Chunk,
-        refuse: Callable[[int, str, str], None],
+        refuse: Reject,
     ) -> Iterator[_DocumentLine]:
         moves = collections.moves
         for line, data in enumerate(chunk.data.split(b"\n"), chunk.line):
@@ -183,17 +143,13 @@ class DocumentImport:
                 continue
             yield _DocumentLine(line, text if self.plan.max_errors else "", outgoing)
 
-    def _stopped(self, line: int, reason: str, rejects: Rejects) -> str:
-        where = f"{self.source.name}, line {line}: {reason}"
-        if self.plan.max_errors:
-            most = self.plan.max_errors
-            where = f"{rejects.count} lines were refused, more than --max-errors {most}; the last: {where}"
+    def what_is_in(self, refused: int) -> str:
         sure = f"the lines up to {self.now.line - 1} are in, and some behind them may be"
         if self.now.position == 0:
             sure = "some of the lines before it may be in"
         return (
-            f"{where}; {sure}, for MongoDB takes none back: mend the file and import it, or repeat with --max-errors "
-            f"{rejects.count} or more"
+            f"{sure}, for MongoDB takes none back: mend the file and import it, or repeat with --max-errors "
+            f"{refused} or more"
         )
 
 

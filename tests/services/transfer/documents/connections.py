@@ -11,7 +11,7 @@ from katax_cli.services.databases.mongodb import MongoDatabase
 from katax_cli.services.transfer.documents.load import DocumentImport
 from katax_cli.services.transfer.formats.files import FileKind
 from katax_cli.services.transfer.formats.sources import RowFile
-from katax_cli.services.transfer.load import ImportPlan, LoadedRows
+from katax_cli.services.transfer.import_run import ImportPlan, LoadedRows
 from tests.services.connections import open_database
 
 

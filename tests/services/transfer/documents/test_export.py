@@ -26,7 +26,7 @@ from katax_cli.engines.mongodb import create as create_engine
 from katax_cli.engines.mongodb.transfer import create
 from katax_cli.errors import KataxError
 from katax_cli.services.transfer.documents.export import export_documents
-from katax_cli.services.transfer.load import ImportPlan
+from katax_cli.services.transfer.import_run import ImportPlan
 from tests.engines.connections import settings_for
 from tests.services.transfer.documents.connections import documents_in, imported, open_documents
 

@@ -17,7 +17,7 @@ from katax_cli.errors import ConfigError, KataxError, LockHeld, OutcomeUnknown, 
 from katax_cli.services.transfer.documents import checkpoint, load
 from katax_cli.services.transfer.documents.collections import Collections
 from katax_cli.services.transfer.documents.load import DocumentImport
-from katax_cli.services.transfer.load import ImportPlan
+from katax_cli.services.transfer.import_run import ImportPlan
 from tests.servers.fixtures import Throwaway
 from tests.services.transfer.documents.connections import documents_in, imported, open_documents, source
 from tests.waiting import until
@@ -211,7 +211,7 @@ import sys
 from katax_cli.services.transfer.documents import load
 from katax_cli.services.transfer.formats.files import FileKind
 from katax_cli.services.transfer.formats.sources import RowFile
-from katax_cli.services.transfer.load import ImportPlan
+from katax_cli.services.transfer.import_run import ImportPlan
 from tests.services.transfer.documents.connections import open_documents
 load._READ = 300
 with open_documents(sys.argv[1]) as database, open(sys.argv[2], "rb") as file:
