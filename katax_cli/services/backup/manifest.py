@@ -160,13 +160,18 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 def read_manifest(folder: Path) -> Manifest:
     """The checked manifest of a backup. Raises BackupDamaged with the reason; looks at no other file."""
     try:
-        with (folder / MANIFEST).open("rb") as file:
+        with open(folder / MANIFEST, "rb", opener=_plainly) as file:
             text = file.read(_MAX_BYTES + 1)
     except FileNotFoundError:
         raise BackupDamaged(str(folder), [_without_manifest(folder)]) from None
     except OSError as error:
         raise BackupDamaged(str(folder), [f"{MANIFEST} cannot be read: {error.strerror}"]) from error
     return parse_manifest(text, name=folder.resolve().name, where=str(folder))
+
+
+def _plainly(path: str, flags: int) -> int:
+    """Follows no link out of the folder, and waits for nobody who would write to a pipe."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def parse_manifest(text: bytes, *, name: str, where: str) -> Manifest:

@@ -59,10 +59,11 @@ def refuse_flaws(where: str, reasons: list[str]) -> None:
 
 def _strangers(folder: Path, manifest: Manifest) -> list[str]:
     known = {file.path for file in manifest.files} | {MANIFEST}
+    known |= {str(parent) for file in manifest.files for parent in PurePosixPath(file.path).parents}
     present = (
         os.path.relpath(os.path.join(parent, name), folder).replace(os.sep, "/")
-        for parent, _, names in os.walk(folder)
-        for name in names
+        for parent, folders, names in os.walk(folder)
+        for name in (*names, *folders)
     )
     # A manifest that was being stamped when its process was killed leaves one of these.
     strangers = (path for path in present if path not in known and not path.startswith(f".{MANIFEST}."))

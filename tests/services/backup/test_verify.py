@@ -1,5 +1,6 @@
 """A folder that is not, byte by byte, what was proven when it was made is refused with the reason."""
 
+import os
 import random
 import shutil
 from dataclasses import replace
@@ -82,6 +83,18 @@ def test_a_link_out_of_the_folder_is_no_file_of_it(tmp_path: Path) -> None:
     file.symlink_to(tmp_path / "elsewhere")
 
     assert reasons(file.parent) == [f"{file.name} is no plain file"]
+    file.unlink()
+    (tmp_path / "elsewhere").rename(file)
+    (file.parent / "more").symlink_to(tmp_path)
+    assert reasons(file.parent) == ["more is not in the manifest"]
+    (file.parent / "more").unlink()
+    validated(file.parent, StoppableWork("test"))
+    (file.parent / MANIFEST).rename(tmp_path / "elsewhere")
+    (file.parent / MANIFEST).symlink_to(tmp_path / "elsewhere")
+    assert reasons(file.parent) == [f"{MANIFEST} cannot be read: Too many levels of symbolic links"]
+    (file.parent / MANIFEST).unlink()
+    os.mkfifo(file.parent / MANIFEST)
+    assert reasons(file.parent) == [f"{MANIFEST} is no JSON"]
 
 
 def test_nor_is_a_file_in_a_linked_folder(tmp_path: Path) -> None:

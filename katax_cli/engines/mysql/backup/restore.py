@@ -52,10 +52,12 @@ class MysqlRestore:
         return Space(free_bytes(str(folder)) if host == socket.gethostname() else None, int(used))
 
     def words(self, dump: str, *, jobs: int, options: Iterable[str] = ()) -> tuple[str, ...]:
-        # Without --binary-mode the client would change line ends and understand its own commands inside of values.
+        # Without --binary-mode the client would change line ends and understand its own commands inside of values,
+        # without --comments drop those of routines, triggers and events.
         return (
             "--batch",
             "--binary-mode",
+            "--comments",
             "--default-character-set=utf8mb4",
             "--max-allowed-packet=1G",
             *options,

@@ -59,7 +59,7 @@ MYSQL = (
     "INSERT INTO seats (name) VALUES ('a'), ('b')",
     "CREATE VIEW grown AS SELECT * FROM users WHERE age > 17",
     "CREATE FUNCTION twice(n int) RETURNS int DETERMINISTIC RETURN 2 * n",
-    "CREATE PROCEDURE clear() DELETE FROM orders",
+    "CREATE PROCEDURE clear() BEGIN -- all; 'of' them ;;\n # and more\n DELETE /* them */ FROM orders; END",
     "CREATE TRIGGER noted BEFORE INSERT ON orders FOR EACH ROW SET NEW.note = trim(NEW.note)",
     "CREATE EVENT nightly ON SCHEDULE EVERY 1 DAY DISABLE DO DELETE FROM orders WHERE id < 0",
 )
