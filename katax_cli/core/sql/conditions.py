@@ -31,12 +31,12 @@ _OPERAND = r"[-+@$:~!]*+(?:\w*+'[^']*+'|\"[^\"]*+\"|`[^`]*+`|\[[^]]*+\]|[\w.]++(
 _CALCULATED = rf"{_OPERAND}(?:\s*+[-+*/%&]\s*+{_OPERAND}){{0,16}}+"
 _CONNECTED = (
     r"(?<!\w)(?:and|or|xor|where|having|(?<=\s)&&|(?<=\s)\|\|)(?!\w)[(\s]*+(?:not\b[(\s]*+)?"
-    r"(?:exists\s*\(|select\s|case\s+when\b|(?:true|false|null|[\d.]+)[\s)]*+\Z"
+    r"(?:exists\s*\(|select\s|case\s+(?:\S+\s+)?when\b|(?:true|false|null|[\d.]+)[\s)]*+\Z"
     rf"|{_CALCULATED}[\s)]*+{_COMPARED})"
 )
 _NEXT_PAIR = rf"[,;]\s*+{_OPERAND}\s*+[=!<>]"
 _CLAUSE = (
-    r"\s(?:(?:order|group)\s+by\s+\w|limit\s+\d+|union\s+(?:all\s+)?select|collate\s+\w+\s*\Z|escape\s+['\"]"
+    r"\s(?:(?:order|group)\s+by\s+[\w\"`\[]|limit\s+\d+|union\s+(?:all\s+)?select|collate\s+\w+\s*\Z|escape\s+['\"]"
     r"|(?:and|or|xor|not|\|\||&&)\s*\Z|(?:\|\||&&)\s|--(?:\s|\Z))"
     r"|;\s*+(?:\Z|(?:delete\s+from|drop|truncate|insert\s+into|select)\s)"
 )
@@ -61,7 +61,7 @@ _ALONE = r"\A(?P<alone>[^\W\d][\w.]*)\s*(?=\Z|[-+*/%|])"
 _COMPARED_NAME = r"(?:\A|(?<=\s))(?P<compared>[^\W\d][\w.]*)\s*(?=[=!<>])"
 _CONNECTOR = r"(?:(?<!\w)(?:and|or|xor|where|having)(?!\w)|(?<=\s)(?:\|\||&&))"
 _QUOTED_NAME = r"\"[^\"]{1,128}+\"|`[^`]{1,128}+`|\[[^]]{1,128}+\]"
-_NAME = rf"(?:[^\W\d][\w.]*+|{_QUOTED_NAME})(?:\.(?:\w++|{_QUOTED_NAME}))*+"
+_NAME = rf"(?:[^\W\d]\w*+|{_QUOTED_NAME})(?:\.(?:\w++|{_QUOTED_NAME}))*+"
 _WORDS = (
     "and|or|xor|is|isnull|notnull|not|in|i?like|rlike|regexp|glob|match|between|similar|sounds|member|overlaps"
     "|collate|div|mod"

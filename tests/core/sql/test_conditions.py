@@ -65,6 +65,7 @@ def test_a_word_that_sql_would_read_as_more_than_a_value_is_refused() -> None:
         "and data->>'a' = 'b'", "and (n + 1) * 2 > 5", "and starts_with(n, 'A')", "and (a, b) = (1, 2)",
         "and n::int > 5", "&& n->1", "or match(n) against ('x')",
         "and coalesce(lower(n), '') = 'b'", "and tags[1] = 'x'", "or (1)", "and !done",
+        "and case n when 1 then 0 end", 'order by "n"', "group by [n]",
     ):  # fmt: skip
         assert "has SQL after the value" in refusal(f"Ada {tail}")
     for quoted in ("'x' or 'a'='a'", "'a", "'a'b", '"n" = 1', "'Ada'::text"):
@@ -105,7 +106,8 @@ def test_names_that_sql_would_read_as_columns() -> None:
         ("x and starts_with (name, 'A')", ["starts_with", "name"]),
         ("x or coalesce (-t.n, name) and ok", ["coalesce", "ok", "t.n", "name"]),
         ("x or `active`", ["active"]), ('x or "active"', ["active"]), ("x or [active]", ["active"]),
-        ("x or -n", ["n"]), ("x or t.n", ["t.n"]), ('x or "t"."n"', ["t.n"]), ("x or not n", ["n"]),
+        ("x or -n", ["n"]), ("x or t.n", ["t.n"]), ('x or "t"."n"', ["t.n"]), ("x or t.`n` is null", ["t.n"]),
+        ("x and n div 2", ["n"]), ("x or n sounds like y", ["n"]), ("x or not n", ["n"]),
         ("x having n", ["n"]), ("x && n", ["n"]), ("foo and id", ["id"]), ("foo and id is null", ["id"]),
         ("rock and roll (live)", ["roll", "live"]),
         ("x and n similar to 'b%'", ["n"]), ("x and n collate nocase like 'b'", ["n"]), ("x or n mod 2", ["n"]),
