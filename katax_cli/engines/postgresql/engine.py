@@ -38,6 +38,8 @@ _IDLE_LIMIT = (
     "SELECT set_config(name, least({seconds} * 1000, nullif(setting::bigint, 0))::text, true) "
     "FROM pg_settings WHERE name = 'idle_in_transaction_session_timeout'"
 )
+# Only these may be answered with ROLLBACK: to COMMIT it is how the server refuses, and no error.
+_ROLLING_BACK = ("ROLLBACK", "ABORT")
 
 
 class PostgresEngine:
@@ -87,6 +89,10 @@ class PostgresEngine:
         check_guarded(connection, statement)
         connection.note(statement)
         result = run(connection, statement.text, params, timeout)
+        if result.command_status == b"ROLLBACK" and statement.effect.verb not in _ROLLING_BACK:
+            raise psycopg.errors.InFailedSqlTransaction(
+                f"{statement.effect.verb} was answered with ROLLBACK, since a statement before it had failed"
+            )
         rows = Values(connection).rows(result) if result.ntuples else []
         return Result(columns(result), rows, affected(result))
 

@@ -76,6 +76,37 @@ def test_a_failed_statement_in_a_savepoint_spoils_nothing_else(db: SqlDatabase) 
     assert numbers(db) == [1, 2]
 
 
+def test_a_failed_statement_that_the_program_passes_over(db: SqlDatabase) -> None:
+    """PostgreSQL commits nothing then, which it says by the name of its answer only; the others keep the rest."""
+
+    def work(transaction: Transaction) -> None:
+        add(transaction, 1)
+        with pytest.raises(QueryError):
+            add(transaction, 1)
+
+    def block() -> None:
+        with db.transaction() as transaction:
+            work(transaction)
+
+    def session() -> None:
+        with db.session() as statements:
+            statements.execute("begin")
+            add(statements, 1)
+            with pytest.raises(QueryError):
+                add(statements, 1)
+            statements.execute("commit")
+
+    for end in (block, lambda: db.transaction(work), session):
+        if db.dialect == "postgresql":
+            with pytest.raises(QueryError, match="COMMIT was answered with ROLLBACK"):
+                end()
+            assert (numbers(db), db.pool_stats().active) == ([], 0)
+        else:
+            end()
+            assert numbers(db) == [1]
+            db.execute("delete from t")
+
+
 def test_begin_commit_and_rollback_by_hand(db: SqlDatabase) -> None:
     first = db.begin()
     add(first, 1)
