@@ -9,8 +9,10 @@ from functools import wraps
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
-from katax_cli.aio.own_loop import OwnLoop
+from katax_cli.aio.own_loop import OwnLoop, Turn
 from katax_cli.core.text.duration import Duration
+from katax_cli.engines.awaited.calls import set_result
+from katax_cli.errors import KataxError
 
 P = ParamSpec("P")
 S = TypeVar("S")
@@ -25,6 +27,9 @@ def exit_of(error: BaseException | None) -> tuple[Any, BaseException | None, Any
 
 class AsyncProxy(Generic[S]):
     """An object for the tasks of one event loop, before the object for threads that does the work."""
+
+    _turn: Turn | None = None
+    """The turn of those who share its connection."""
 
     def __init__(self, wrapped: S, home: OwnLoop) -> None:
         self._wrapped = wrapped
@@ -80,6 +85,8 @@ class AsyncBatches(Generic[B, T]):
         self._on = on
         self._timeout = timeout
         self._batches: B | None = None
+        self._reader: asyncio.Task[Any] | None = None
+        self._is_left = False
 
     async def __aenter__(self) -> Self:
         self._batches = await self._on._call(self._opened, timeout=self._timeout)
@@ -92,7 +99,19 @@ class AsyncBatches(Generic[B, T]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._on._leave(self._stream.__exit__, error)
+        left_by = error
+        if self._reader is not None and self._on._turn is None:
+            # Another task waits for a batch, on a connection that is the next caller's in a moment.
+            self._is_left = True
+            self._reader.cancel()
+            while not self._read.done():
+                try:
+                    await asyncio.wait([self._read])
+                except asyncio.CancelledError as cancelled:
+                    left_by = cancelled
+        await self._on._leave(self._stream.__exit__, left_by)
+        if left_by is not None and left_by is not error:
+            raise left_by
 
     async def __aiter__(self) -> AsyncIterator[T]:
         if self._batches is None:
@@ -105,7 +124,22 @@ class AsyncBatches(Generic[B, T]):
         def following() -> T | None:
             return next(batches, None)
 
-        while (arrived := await self._on._call(following)) is not None:
+        while (arrived := await self._waited_for(following)) is not None:
             yield arrived
             # What arrives faster than it is read would leave no other task its turn.
             await asyncio.sleep(0)
+
+    async def _waited_for(self, following: Callable[[], T | None]) -> T | None:
+        if self._reader is not None:
+            raise KataxError("another task reads this stream; give each a stream of its own")
+        self._reader = reader = asyncio.current_task()
+        self._read: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        try:
+            return await self._on._call(following)
+        except asyncio.CancelledError:
+            if self._is_left and reader is not None and reader.uncancel() == 0:
+                raise KataxError("this stream has ended; read it within its block") from None
+            raise
+        finally:
+            self._reader = None
+            set_result(self._read, None)

@@ -114,8 +114,6 @@ class AsyncQueries(AsyncProxy[Q]):
     Placeholders are `$1`, `?` or `:name`, on every engine. `timeout` is seconds for the whole call.
     """
 
-    _turn: Turn | None = None
-
     run = awaited(Queries.run)
     query = awaited(Queries.query)
     execute = awaited(Queries.execute)

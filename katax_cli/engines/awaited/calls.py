@@ -72,8 +72,11 @@ async def call(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         except BaseException as error:  # noqa: BLE001 - it belongs to the call
             # A coroutine that is closed may await nothing more.
             runner.is_ended = isinstance(error, GeneratorExit)
+            runner.parent = getcurrent()
             answer = runner.throw(error)
         else:
+            # A task that was begun inside another call (an eager one) is resumed outside of it.
+            runner.parent = getcurrent()
             answer = runner.switch(value)
     answer, failed = runner.answer, runner.failed
     runner.gr_context = runner.answer = runner.failed = None

@@ -15,6 +15,7 @@ from functools import partial, wraps
 from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
+from weakref import finalize, ref
 
 from katax_cli.core.engine_names import Dialect, EngineName
 from katax_cli.core.resilience.failure import Failure
@@ -59,14 +60,18 @@ _GRACE = 0.2
 _CANCEL_SECONDS = 2.0
 
 
+Inbox = SimpleQueue[Callable[[], None] | None]
+
+
 class Workers:
-    """Daemon threads that are used again and never joined; at most `most` lie idle."""
+    """Daemon threads that are used again and never joined; at most `most` lie idle, which end when this is garbage."""
 
     def __init__(self, name: str, most: int) -> None:
         self._name = name
         self._most = most
         self._started = 0
-        self._idle: list[SimpleQueue[Callable[[], None] | None]] = []
+        self._idle: list[Inbox] = []
+        finalize(self, _dismiss, self._idle)
 
     def start(self, fn: Callable[[], T]) -> asyncio.Future[T]:
         """Runs `fn` in one of them, in a copy of the caller's context."""
@@ -76,26 +81,35 @@ class Workers:
         inbox.put(partial(copy_context().run, run_into, future, fn))
         return future
 
-    def _new(self, loop: asyncio.AbstractEventLoop) -> SimpleQueue[Callable[[], None] | None]:
+    def _new(self, loop: asyncio.AbstractEventLoop) -> Inbox:
         self._started += 1
-        inbox: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        inbox: Inbox = SimpleQueue()
         name = f"katax-{self._name}-{self._started}"
-        Thread(target=self._work, args=(inbox, loop), name=name, daemon=True).start()
+        Thread(target=_work, args=(inbox, loop, ref(self)), name=name, daemon=True).start()
         return inbox
 
-    def _work(self, inbox: SimpleQueue[Callable[[], None] | None], loop: asyncio.AbstractEventLoop) -> None:
-        while (run := inbox.get()) is not None:
-            run()
-            del run
-            tell(loop, partial(self._rest, inbox))
-            if loop.is_closed():
-                return
-
-    def _rest(self, inbox: SimpleQueue[Callable[[], None] | None]) -> None:
+    def rest(self, inbox: Inbox) -> None:
+        """Takes a thread that has nothing to do."""
         if len(self._idle) < self._most:
             self._idle.append(inbox)
         else:
             inbox.put(None)
+
+
+def _work(inbox: Inbox, loop: asyncio.AbstractEventLoop, workers: ref[Workers]) -> None:
+    while (run := inbox.get()) is not None:
+        run()
+        del run
+        owner = workers()
+        if owner is None or loop.is_closed():
+            return
+        tell(loop, partial(owner.rest, inbox))
+        del owner
+
+
+def _dismiss(idle: list[Inbox]) -> None:
+    for inbox in idle:
+        inbox.put(None)
 
 
 def _threaded(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from math import inf
 from typing import Any
 
 from katax_cli.core.resilience.deadline import Deadline
@@ -29,21 +30,25 @@ class RowRefused(Exception):
 
 
 class _TransactionFate:
-    """The error with which the server rolled a transaction back by itself, for its savepoints too; None: it did not.
+    """What a transaction and its savepoints have in common.
 
-    SQLite does so on a full disk, MySQL in a deadlock; what came next would be committed statement by statement.
+    `ended_by` is the error with which the server rolled it back by itself, None: it did not. SQLite does so on a full
+    disk, MySQL in a deadlock; what came next would be committed statement by statement. `cut_at` is the lowest level at
+    which a statement was interrupted: whether that one was done is not known, so only going back before it goes on.
     """
 
-    __slots__ = ("ended_by",)
+    __slots__ = ("cut_at", "ended_by")
 
     def __init__(self) -> None:
         self.ended_by: BaseException | None = None
+        self.cut_at = inf
 
 
 class Transaction(ConnectionQueries):
     """An open transaction on one connection. A context manager: commits at the end, rolls back on an error.
 
-    Once the server rolled it back by itself, every call raises KataxError but `rollback`.
+    Once the server rolled it back by itself, or a statement was interrupted (a task cancelled, Ctrl-C), every call
+    raises KataxError but `rollback`.
     """
 
     def __init__(
@@ -150,20 +155,29 @@ class Transaction(ConnectionQueries):
     def describe(self, name: str) -> TableDescription | None:
         """One table as this transaction sees it; None when there is none."""
         assert isinstance(self.engine, Introspects)
-        self._refuse_after_end()
+        self._refuse_to_go_on()
         with self._translating(f"describing {name!r}"):
             return self.engine.describe(self._connection, name, self.deadline.within(None))
 
     def transaction(self) -> Transaction:
         """A savepoint inside this transaction, as a `with` block."""
-        self._refuse_after_end()
+        self._refuse_to_go_on()
         return Transaction(
             self._origin, self._connection, self.deadline, self._sent, self._level + 1, outer=self
         )
 
     def commit(self) -> None:
-        """Makes it last. Raises OutcomeUnknown when the answer does not come, KataxError after its end."""
+        """Makes it last. Raises OutcomeUnknown when the answer does not come, KataxError after its end.
+
+        One of which a statement was interrupted is rolled back, and KataxError raised.
+        """
         self._refuse_after_end()
+        if self._fate.cut_at < inf:
+            self.rollback()
+            raise KataxError(
+                f"{self.engine.settings.name!r} rolled the transaction back instead of committing it: "
+                "a statement in it was interrupted"
+            )
         self._end(self.engine.facts.release.format(name=self._savepoint) if self._level else "COMMIT")
 
     def rollback(self) -> None:
@@ -177,6 +191,8 @@ class Transaction(ConnectionQueries):
             self._end("")
         elif self._level:
             self._end(self.engine.facts.rollback_to.format(name=self._savepoint))
+            if self._level <= self._fate.cut_at:
+                self._fate.cut_at = inf
         else:
             self.open = False
             with self._at_end, self._translating("rollback"):
@@ -188,6 +204,15 @@ class Transaction(ConnectionQueries):
         if self.ended:
             name = self.engine.settings.name
             raise KataxError(f"the transaction on {name!r} has ended; begin another, or ask the database")
+
+    def _refuse_to_go_on(self) -> None:
+        """After its end, and after a statement that was interrupted."""
+        self._refuse_after_end()
+        if self._fate.cut_at < inf:
+            name = self.engine.settings.name
+            raise KataxError(
+                f"a statement of the transaction on {name!r} was interrupted, and may have been done; roll it back"
+            )
 
     @property
     def _savepoint(self) -> str:
@@ -215,7 +240,7 @@ class Transaction(ConnectionQueries):
     def _statement(
         self, statement: Statement, params: object, timeout: Duration | None = None
     ) -> Iterator[tuple[Watch, float | None]]:
-        self._refuse_after_end()
+        self._refuse_to_go_on()
         self._origin.refuse_unless_reading(statement)
         deadline = self.deadline.shorter(timeout)
         deadline.check(self.engine.settings.name, "query")
@@ -238,9 +263,12 @@ class Transaction(ConnectionQueries):
             ends = deadline or self.deadline
             with self._origin.guard.translating(deadline=ends, safety=safety, doing=doing):
                 yield
-        except Exception as error:
+        except BaseException as error:
             if was_open and not self.engine.in_transaction(self._connection):
                 self._fate.ended_by = error
+            elif not isinstance(error, Exception | GeneratorExit):
+                # An end of a savepoint leaves its doubt to what is around it.
+                self._fate.cut_at = min(self._fate.cut_at, self._level if self.open else self._level - 1)
             raise
 
 
@@ -248,7 +276,8 @@ def refuse_rolled_back(connection: str, ended_by: BaseException | None) -> None:
     """Raises KataxError for what would run outside the transaction that the server rolled back by itself."""
     if ended_by is not None:
         raise KataxError(
-            f"{connection!r} rolled the transaction back by itself, and nothing more was run in it; after: {ended_by}"
+            f"{connection!r} rolled the transaction back by itself, and nothing more was run in it; after: "
+            f"{str(ended_by) or type(ended_by).__name__}"
         ) from ended_by
 
 
