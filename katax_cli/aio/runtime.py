@@ -52,8 +52,10 @@ class AwaitedContainer(Katax):
         self._twins: dict[tuple[str, Database], Database] = {}
 
     def twin(self, name: str, database: Database) -> Database:
-        """A database for tasks in the place of one for threads, closed with the container."""
+        """A database for tasks in the place of one for threads, closed with the container, or after that one was."""
         with self._lock:
+            for key in [key for key in self._twins if key[1].closed]:
+                self._twins.pop(key).close()
             if (name, database) not in self._twins:
                 runtime = self.runtime_class(self.profile)
                 self._twins[name, database] = runtime.open(replace(database.settings, name=name))

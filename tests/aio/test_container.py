@@ -15,6 +15,7 @@ from tests.aio.conftest import MakeKatax
 from tests.aio.tasks import eventually
 from tests.servers.fixtures import MakeFresh, MakeProxy
 from tests.services.runtimes import CALM
+from tests.waiting import SECONDS
 
 CALM_SETTINGS = {"health": {"degraded_ms": 60000, "unhealthy_ms": 60000}}
 
@@ -187,3 +188,39 @@ async def test_what_other_threads_notice_is_told_on_the_event_loop(
         told.clear()
         db.wraps.breaker.reset()
         assert told == set()
+
+
+async def test_a_hook_that_waits_for_its_servers(sqlite_url: str) -> None:
+    """What it calls does not wait for the end of the hook itself."""
+    config = {"connections": {"main": {"url": sqlite_url}}, **CALM_SETTINGS}
+    told: list[str] = []
+    katax, plain_katax = AsyncKatax(config=config), Katax(config=config)
+    katax.on_ready(lambda: told.append("ready"))
+
+    @katax.on_start
+    async def start() -> None:
+        await katax.wait("main", timeout=SECONDS)
+        told.append("started")
+
+    @plain_katax.on_start
+    def start_plain() -> None:
+        plain_katax.wait("main", timeout=SECONDS)
+        told.append("started in threads")
+
+    async with asyncio.timeout(SECONDS), katax:
+        assert told == ["ready", "started"]
+    await asyncio.wait_for(asyncio.to_thread(plain_katax.start), SECONDS)
+    await asyncio.to_thread(plain_katax.shutdown)
+    assert told[2:] == ["started in threads"]
+
+
+async def test_what_stood_in_ends_when_its_database_did(make_katax: MakeKatax, sqlite_url: str) -> None:
+    """A container for all tests and a database for each: their connections do not add up."""
+    async with make_katax(main=sqlite_url) as katax:
+        stood_in = []
+        for _ in range(3):
+            with TestDatabase.create() as database, katax.override("main", database):
+                await katax.database("main").ping()
+                stood_in.append(katax.database("main"))
+        assert [each.closed for each in stood_in] == [True, True, False]
+        assert [each.pool_stats().total for each in stood_in] == [0, 0, 1]

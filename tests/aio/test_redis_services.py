@@ -59,6 +59,26 @@ async def test_limits(make_katax: MakeKatax, redis_url: str) -> None:
         assert await limiter.reset("api:42")
 
 
+async def test_a_write_that_waits_for_a_connection_was_not_sent(
+    make_katax: MakeKatax, redis_url: str
+) -> None:
+    """Cancelled there it is as cancelled as any other wait; what was sent is unknown."""
+    async with make_katax(cache={"url": redis_url, "pool": {"max": 1}}) as katax:
+        redis = katax.redis()
+        await redis.ping()
+        sent = asyncio.create_task(redis.redis("BLPOP", "queue", 0, timeout=3600))
+        while redis.pool_stats().active == 0:
+            await asyncio.sleep(0.01)
+        waits = asyncio.create_task(redis.redis("SET", "key", "value", timeout=3600))
+        while redis.pool_stats().waiting == 0:
+            await asyncio.sleep(0.01)
+        for task in (waits, sent):
+            task.cancel()
+        ended = await asyncio.gather(waits, sent, return_exceptions=True)
+        assert [type(end) for end in ended] == [asyncio.CancelledError, OutcomeUnknown]
+        assert await redis.redis("EXISTS", "key") == 0
+
+
 async def test_a_limit_without_redis(make_katax: MakeKatax, redis_url: str, proxy: MakeProxy) -> None:
     wire = proxy(redis_url)
     async with make_katax("[retry]\nattempts = 1\n", cache=wire.url) as katax:

@@ -101,16 +101,24 @@ class Shutdown:
     def run(
         self, stages: Sequence[Stage], seconds: float, start: Start, *, clock: Clock = SYSTEM
     ) -> ShutdownReport:
-        """Runs the stages in order; `running` names what is under way. Raises nothing that a step raises."""
+        """Runs the stages in order; `running` names what is under way. Raises nothing that a step raises.
+
+        Interrupted, it still has a report for the others, who would wait for ever.
+        """
         began = clock.monotonic()
         deadline = Deadline(min(seconds, threading.TIMEOUT_MAX), clock=clock)
         tally = _Tally()
-        for number, stage in enumerate(stages, start=1):
-            last = number == len(stages)
-            remaining = partial(_remaining, deadline, last=last)
-            self._run_stage(stage(), tally, remaining, start)
-        self._report = tally.report(clock.monotonic() - began)
-        self._ended.set()
+        try:
+            for number, stage in enumerate(stages, start=1):
+                last = number == len(stages)
+                remaining = partial(_remaining, deadline, last=last)
+                self._run_stage(stage(), tally, remaining, start)
+        except BaseException:
+            tally.unfinished += [*self.running, "what was to come after the interrupt"]
+            raise
+        finally:
+            self._report = tally.report(clock.monotonic() - began)
+            self._ended.set()
         return self._report
 
     def _run_stage(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -32,7 +33,8 @@ _PAUSE_SECONDS = 0.25
 class Phase:
     """Hooks that run once, in the order in which they were added, for the first caller; the others wait for it.
 
-    A hook that fails is raised to every caller, and the hooks after it do not run.
+    A hook that fails is raised to every caller, and the hooks after it do not run. One that calls `run` itself does
+    not wait for its own end.
     """
 
     def __init__(self, name: str) -> None:
@@ -64,6 +66,8 @@ class Phase:
 
     def run(self) -> None:
         """Runs the hooks unless they ran. Raises what a hook raises."""
+        if self in _phases.get():
+            return
         with self._lock:
             is_first, self._begun = not self._begun, True
         if is_first:
@@ -74,6 +78,7 @@ class Phase:
             raise self._failed
 
     def _run_hooks(self) -> None:
+        token = _phases.set((*_phases.get(), self))
         try:
             for hook in self._hooks:
                 value: Any = hook()
@@ -84,7 +89,12 @@ class Phase:
             self._failed = error if isinstance(error, Exception) else interrupted
             raise
         finally:
+            _phases.reset(token)
             self._ended.set()
+
+
+_phases: ContextVar[tuple[Phase, ...]] = ContextVar("katax_phases", default=())
+"""Those whose hooks run now and make this call."""
 
 
 class Lifecycle(RedisServices):

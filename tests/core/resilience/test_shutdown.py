@@ -193,3 +193,18 @@ def test_what_runs_can_be_asked_for_meanwhile() -> None:
 
     assert seen == [("a", "b")]
     assert shutdown.running == ()
+
+
+def test_one_that_is_interrupted_keeps_nobody_waiting() -> None:
+    """Ctrl-C in the middle, and then an exit handler that asks once more."""
+    shutdown = Shutdown()
+
+    def start(_name: str, _call: Callable[[], Any]) -> Call:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        shutdown.run([lambda: [Step("hook", lambda _seconds: ())]], 10.0, start)
+
+    report = shutdown.wait(0.0)
+    assert report is not None
+    assert report.unfinished == ("hook", "what was to come after the interrupt")
