@@ -60,7 +60,7 @@ _GRACE = 0.2
 _CANCEL_SECONDS = 2.0
 
 
-Inbox = SimpleQueue[Callable[[], None] | None]
+WorkQueue = SimpleQueue[Callable[[], None] | None]
 
 
 class Workers:
@@ -70,7 +70,7 @@ class Workers:
         self._name = name
         self._most = most
         self._started = 0
-        self._idle: list[Inbox] = []
+        self._idle: list[WorkQueue] = []
         finalize(self, _dismiss, self._idle)
 
     def start(self, fn: Callable[[], T]) -> asyncio.Future[T]:
@@ -81,14 +81,14 @@ class Workers:
         inbox.put(partial(copy_context().run, run_into, future, fn))
         return future
 
-    def _new(self, loop: asyncio.AbstractEventLoop) -> Inbox:
+    def _new(self, loop: asyncio.AbstractEventLoop) -> WorkQueue:
         self._started += 1
-        inbox: Inbox = SimpleQueue()
+        inbox: WorkQueue = SimpleQueue()
         name = f"katax-{self._name}-{self._started}"
         Thread(target=_work, args=(inbox, loop, ref(self)), name=name, daemon=True).start()
         return inbox
 
-    def rest(self, inbox: Inbox) -> None:
+    def rest(self, inbox: WorkQueue) -> None:
         """Takes a thread that has nothing to do."""
         if len(self._idle) < self._most:
             self._idle.append(inbox)
@@ -96,7 +96,7 @@ class Workers:
             inbox.put(None)
 
 
-def _work(inbox: Inbox, loop: asyncio.AbstractEventLoop, workers: ref[Workers]) -> None:
+def _work(inbox: WorkQueue, loop: asyncio.AbstractEventLoop, workers: ref[Workers]) -> None:
     while (run := inbox.get()) is not None:
         run()
         del run
@@ -107,7 +107,7 @@ def _work(inbox: Inbox, loop: asyncio.AbstractEventLoop, workers: ref[Workers]) 
         del owner
 
 
-def _dismiss(idle: list[Inbox]) -> None:
+def _dismiss(idle: list[WorkQueue]) -> None:
     for inbox in idle:
         inbox.put(None)
 
