@@ -178,10 +178,10 @@ async def test_time_limits(make_katax: MakeKatax, redis_url: str, proxy: MakePro
 async def test_a_waiter_whose_time_is_over_keeps_nobody_waiting() -> None:
     """Until its task goes on it stands in the line, and a connection that came back meanwhile is nobody's."""
     queue = TaskQueue()
+    queue.put_nowait("connection")
     late: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
     queue.not_empty.tasks.append(late)
     late.set_result(False)
-    queue.put_nowait("connection")
     async with asyncio.timeout(SECONDS):
         assert await calls.call(queue.get, timeout=None) == "connection"
 
