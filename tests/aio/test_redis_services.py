@@ -390,7 +390,7 @@ async def test_a_subscription_that_begins_as_its_container_ends(
     make_katax: MakeKatax, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would live on, without anybody who could end it."""
-    katax = make_katax(cache=redis_url)
+    katax, before = make_katax(cache=redis_url), enumerate_threads()
     loop, open_it = asyncio.get_running_loop(), Subscription._open
 
     def ends_meanwhile(subscription: Subscription, deadline: Deadline) -> None:
@@ -401,7 +401,9 @@ async def test_a_subscription_that_begins_as_its_container_ends(
     messages = katax.pubsub().subscribe("news", timeout=SECONDS)
     with pytest.raises(KataxError, match="this subscription has ended; make another one"):
         await messages.__aenter__()
-    until(lambda: not [each for each in enumerate_threads() if each.name == "katax-pubsub-cache"])
+    until(
+        lambda: "katax-pubsub-cache" not in {each.name for each in enumerate_threads() if each not in before}
+    )
 
 
 async def test_subscriptions_that_begin_during_a_shutdown(make_katax: MakeKatax, redis_url: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, closing
 from functools import partial
 from inspect import isawaitable, signature
 from pathlib import Path
@@ -71,14 +71,14 @@ class Threads:
     @asynccontextmanager
     async def heard(self, redis: Any, *, codec: Any, record: bool) -> AsyncIterator[Receive]:
         heard: Queue[Any] = Queue()
-        if record:
-            stop = Records("news", redis, codec=codec).subscribe(heard.put, timeout=SECONDS)
-        else:
-            pubsub = PubSub(redis, codec=codec)
-            pubsub.subscribe("news", heard.put, timeout=SECONDS)
-            stop = pubsub.close
-        yield lambda: asyncio.to_thread(heard.get, timeout=SECONDS)
-        stop()
+        with ExitStack() as stack:
+            if record:
+                records = stack.enter_context(closing(Records("news", redis, codec=codec)))
+                records.subscribe(heard.put, timeout=SECONDS)
+            else:
+                pubsub = stack.enter_context(PubSub(redis, codec=codec))
+                pubsub.subscribe("news", heard.put, timeout=SECONDS)
+            yield lambda: asyncio.to_thread(heard.get, timeout=SECONDS)
 
 
 class Tasks:
