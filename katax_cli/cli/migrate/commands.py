@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -289,7 +290,8 @@ def rehearse(
             else:
                 call.out.action({"would_remove": abandoned(database, open_settings, "rehearsal")})
             return ExitCode.DONE
-        rehearsal = rehearse(table.one, open_settings)
+        deadline = table.one.db.callers_deadline()
+        rehearsal = rehearse(table.one, partial(open_settings, deadline=deadline))
         call.out.action(rehearsal_facts(rehearsal))
         return ExitCode.DONE if rehearsal.ok else ExitCode.NO
 

@@ -171,17 +171,13 @@ def _classify(code: list[Code], dialect: Dialect) -> Classification:
     classification = (
         special(code, dialect) if special else Classification(verb, _KIND_OF.get(verb, "unknown"))
     )
-    # A SET that changes the server counts as DDL.
-    if _is_disruptive(code) or (classification.verb, classification.kind) == ("SET", "ddl"):
+    words = [word for word in _words(code[:4]) if word not in ("OR", "REPLACE")]
+    by_words = words[:1] and (words[0] in _SERVER_WIDE_VERBS or tuple(words[:2]) in _SERVER_WIDE)
+    if by_words or (classification.verb, classification.kind) == ("SET", "ddl"):
         return replace(classification, disruptive=True)
     if classification.kind in ("read", "write", "copy") and special not in (_explain, _analyze):
         return _with_changes(classification, code, dialect)
     return classification
-
-
-def _is_disruptive(code: list[Code]) -> bool:
-    words = [word for word in _words(code[:4]) if word not in ("OR", "REPLACE")]
-    return bool(words) and (words[0] in _SERVER_WIDE_VERBS or tuple(words[:2]) in _SERVER_WIDE)
 
 
 def _with_changes(classification: Classification, code: list[Code], dialect: Dialect) -> Classification:
@@ -302,13 +298,9 @@ def _destructive(verb: str, kind: StatementKind, reason: str) -> Classification:
     return Classification(verb, kind, destructive=True, reason=reason)
 
 
-def _drop(code: list[Code], dialect: Dialect) -> Classification:
-    return _destructive("DROP", "ddl", " ".join(_words(code)[:2]))
-
-
 def _lossy(code: list[Code], dialect: Dialect) -> Classification:
     verb = code[0].text
-    return _destructive(verb, _KIND_OF.get(verb, "unknown"), verb)
+    return _destructive(verb, _KIND_OF.get(verb, "unknown"), " ".join(_words(code)[: 1 + (verb == "DROP")]))
 
 
 def _alter(code: list[Code], dialect: Dialect) -> Classification:
@@ -387,13 +379,20 @@ def _begin(code: list[Code], dialect: Dialect) -> Classification:
 
 
 def _prepare(code: list[Code], dialect: Dialect) -> Classification:
-    return Classification("PREPARE", "transaction" if _at(code, 1).text == "TRANSACTION" else "session")
+    """By what is prepared, for EXECUTE does not show it; MariaDB's EXECUTE IMMEDIATE runs a text."""
+    verb, second = code[0].text, _at(code, 1).text
+    if second == "TRANSACTION" or (verb == "EXECUTE" and second != "IMMEDIATE"):
+        return Classification(verb, "transaction" if verb == "PREPARE" else "unknown")
+    start = next((index for index, item in enumerate(code, 1) if item.text == "AS"), 1)
+    text = next((item.text[1:-1] for item in code if item.kind == "string"), "")
+    effect = _effect(text, dialect) if dialect == "mysql" else _classify(code[start:], dialect)
+    return replace(effect, verb=verb, kind=_KIND_OF.get(verb, "unknown"))
 
 
 _SPECIAL = {
     "SELECT": _select, "VALUES": _select, "TABLE": _select, "WITH": _with,
     "EXPLAIN": _explain, "DESCRIBE": _explain, "DESC": _explain, "ANALYZE": _analyze,
-    "DROP": _drop, "TRUNCATE": _lossy, "PURGE": _lossy, "ALTER": _alter, "CREATE": _create,
+    "DROP": _lossy, "TRUNCATE": _lossy, "PURGE": _lossy, "ALTER": _alter, "CREATE": _create,
     "DO": _do, "COPY": _copy, "PRAGMA": _pragma, "SET": _set, "LOAD": _load,
-    "BEGIN": _begin, "START": _begin, "PREPARE": _prepare,
+    "BEGIN": _begin, "START": _begin, "PREPARE": _prepare, "EXECUTE": _prepare,
 }  # fmt: skip

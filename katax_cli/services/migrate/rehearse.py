@@ -148,12 +148,9 @@ def _create(database: SqlDatabase, name: str) -> bool:
 
 @contextmanager
 def _administrator(database: SqlDatabase) -> Iterator[SqlDatabase]:
-    """The database itself, or the server's own where no database is copied or dropped from within."""
-    maintenance = sql_of(database).maintenance
-    if maintenance is None:
-        yield database
-        return
-    with closing(open_settings(replace(database.settings, database=maintenance))) as other:
+    """Past the caller's deadline, too; to the server's own database where none is copied or dropped from within."""
+    name = sql_of(database).maintenance or database.settings.database
+    with closing(open_settings(replace(database.settings, database=name))) as other:
         yield cast("SqlDatabase", other)
 
 

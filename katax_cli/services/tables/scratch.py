@@ -17,8 +17,10 @@ from hashlib import blake2b
 from tempfile import gettempdir
 from typing import Literal, cast
 
+from katax_cli.core.resilience.deadline import NEVER, Deadline
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import quote_identifier
+from katax_cli.core.text.duration import Duration
 from katax_cli.engines.base import KeyValueEngine, SqlEngine
 from katax_cli.engines.documents import DocumentEngine
 from katax_cli.engines.registry import load, sql_part
@@ -34,21 +36,25 @@ Purpose = Literal["rehearsal", "restore", "drill"]
 _NAME = re.compile(r"katax_(rehearsal|restore|drill)_([0-9a-f]{8})_(\d+)_[0-9a-f]{6}")
 
 
-def open_settings(settings: ConnectionSettings) -> AnyDatabase:
-    """A database for settings that no profile has; one attempt for each call."""
+def open_settings(settings: ConnectionSettings, *, deadline: Deadline = NEVER) -> AnyDatabase:
+    """A database for settings that no profile has; one attempt for each call, and none after the deadline."""
     from katax_cli.core.resilience.retry import ONCE
     from katax_cli.services.calls.guard import Guard
     from katax_cli.services.databases.database import classify_with
 
     engine = load(settings)
     guard = Guard(settings.name, classify_with(engine), retry=ONCE, breaker=None)
+
+    def within(seconds: Duration | None) -> Deadline:
+        return deadline.shorter(settings.statement_timeout if seconds is None else seconds)
+
     if settings.type == "mongodb":
-        return MongoDatabase(cast("DocumentEngine", engine), guard)
+        return MongoDatabase(cast("DocumentEngine", engine), guard, within)
     if settings.type == "redis":
         from katax_cli.services.databases.clients import RedisDatabase
 
-        return cast("AnyDatabase", RedisDatabase(cast("KeyValueEngine", engine), guard))
-    return SqlDatabase(cast("SqlEngine", engine), guard)
+        return cast("AnyDatabase", RedisDatabase(cast("KeyValueEngine", engine), guard, within))
+    return SqlDatabase(cast("SqlEngine", engine), guard, within)
 
 
 def new_name(purpose: Purpose) -> str:

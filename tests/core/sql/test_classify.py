@@ -51,7 +51,7 @@ KINDS: list[tuple[Dialect, str, str, StatementKind]] = [
     (PG, "set transaction read only", "SET", "transaction"),
     (PG, "prepare transaction 'x'", "PREPARE", "transaction"),
     (PG, "set search_path = a", "SET", "session"),
-    (PG, "prepare p as delete from t", "PREPARE", "session"),
+    (PG, "prepare p as select 1", "PREPARE", "session"),
     (PG, "load 'lib'", "LOAD", "session"),
     (PG, "call p()", "CALL", "write"),
     (PG, "do $$ begin perform 1; end $$", "DO", "write"),
@@ -211,6 +211,7 @@ def test_what_changes_rights_or_the_server_is_disruptive() -> None:
         "reset master",
         "stop slave",
         "uninstall plugin p",
+        "execute immediate 'grant all on *.* to u'",
     ):
         assert classify(sql, MY).disruptive, sql
     for sql in (
@@ -227,6 +228,28 @@ def test_what_changes_rights_or_the_server_is_disruptive() -> None:
         "create table role (a int)",
     ):
         assert not classify(sql, PG).disruptive
+
+
+def test_what_is_prepared_counts_as_what_it_will_do() -> None:
+    """An EXECUTE does not show it; that of a text is still unknown to migrations, which could not record it."""
+    for dialect, sql, reason, changes_rows in (
+        (MY, "execute immediate 'delete from t'", "DELETE without WHERE", True),
+        (MY, "execute immediate 'update t set a = 1 where id = 2'", None, True),
+        (MY, "execute immediate @text", None, False),
+        (MY, "execute plan", None, False),
+        (MY, "prepare plan from 'drop table t'", "DROP TABLE", False),
+        (PG, "prepare plan (int) as delete from t", "DELETE without WHERE", True),
+        (PG, "prepare plan as select 1", None, False),
+        (PG, "execute plan('delete from t')", None, False),
+        (PG, "prepare transaction 'a'", None, False),
+    ):
+        effect = classify(sql, dialect)
+        assert (effect.reason, effect.destructive, effect.changes_rows) == (
+            reason,
+            reason is not None,
+            changes_rows,
+        ), sql
+    assert classify("execute immediate 'delete from t'", MY).kind == "unknown"
 
 
 def test_gravest_of_several_statements_counts() -> None:

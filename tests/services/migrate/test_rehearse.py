@@ -7,10 +7,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from katax_cli.core.resilience.deadline import Deadline
+from katax_cli.errors import Unavailable
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.migrate.migrator import Migrator
 from katax_cli.services.migrate.rehearse import rehearse
@@ -56,3 +59,35 @@ def test_the_copy_of_a_killed_rehearsal_is_removed_by_the_next(
     assert abandoned(open_url(sql_engine.url), open_settings, "rehearsal") == []
     assert left.startswith("katax_rehearsal_")
     assert remove_abandoned(open_url(sql_engine.url), open_settings, "rehearsal") == []
+
+
+ENDLESS = {
+    "postgresql": "SELECT pg_sleep(3600)",
+    "mysql": "SELECT sleep(3600)",
+    "sqlite": "WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT count(*) FROM c",
+}
+COPIES = {
+    "postgresql": "SELECT datname FROM pg_database WHERE datname LIKE 'katax_rehearsal_%'",
+    "mysql": "SELECT schema_name FROM information_schema.schemata WHERE schema_name LIKE 'katax_rehearsal_%'",
+}
+
+
+def test_a_rehearsal_ends_with_its_time_and_leaves_no_copy(
+    sql_engine: Target,
+    open_url: Callable[..., SqlDatabase],
+    folder: Path,
+    write: Write,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    write("001_a.sql", "CREATE TABLE a (id integer)", ENDLESS[sql_engine.engine])
+    migrator = Migrator(open_url(sql_engine.url), str(folder))
+
+    with pytest.raises(Unavailable):
+        rehearse(migrator, partial(open_settings, deadline=Deadline(1.0)))
+
+    if sql_engine.engine == "sqlite":
+        assert list(tmp_path.glob("katax_rehearsal_*")) == []
+    else:
+        assert open_url(sql_engine.url).query(COPIES[sql_engine.engine]) == []
