@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, cast
 
+from redis import exceptions
 from redis.client import Redis
 
 from katax_cli.core.engine_names import EngineName
@@ -134,7 +135,10 @@ class RedisEngine:
         return server_facts(cast("bytes", self.command(connection, "INFO", timeout=timeout)))
 
     def serving(self, connection: Any, timeout: float | None = None) -> Serving | None:
-        """A cluster's answer about its slots: a cluster in state `fail` serves no key at all."""
+        """A cluster's answer about its slots: a cluster in state `fail` serves no key at all.
+
+        A primary that died is found out by asking it: the others take `cluster-node-timeout` to notice.
+        """
         if self.settings.topology != "cluster":
             return None
         info = info_fields(cast("bytes", self.command(connection, "CLUSTER", "INFO", timeout=timeout)))
@@ -143,7 +147,20 @@ class RedisEngine:
         if info.get("cluster_state") != "ok":
             told = f"cluster_state:{info.get('cluster_state', 'unknown')}"
             return Serving("unhealthy", f"{told}; {uncovered}" if uncovered else told)
+        if gone := self._silent_primary(connection, timeout):
+            return Serving("unhealthy", gone)
         return Serving("degraded", uncovered) if uncovered else Serving("healthy")
+
+    def _silent_primary(self, connection: Any, timeout: float | None) -> str | None:
+        """Says which primary does not answer; one that the cluster knows no more, as after a failover, is none."""
+        for node in connection.get_primaries():
+            try:
+                self.ping(connection.get_redis_connection(node), timeout)
+            except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
+                ranges = self.command(connection, "CLUSTER", "SLOTS", timeout=timeout)
+                if (node.host.encode(), node.port) in {(owner[0], owner[1]) for _, _, owner, *_ in ranges}:
+                    return f"{node.name} does not answer: {error}"
+        return None
 
 
 def server_facts(info: bytes) -> dict[str, object]:

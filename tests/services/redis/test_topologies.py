@@ -192,6 +192,17 @@ def test_keys_are_found_while_their_slot_moves(cluster: RedisDatabase, masters: 
     assert [tell(server, "DBSIZE") for server in masters] == [0, 0, 0]
 
 
+def test_health_knows_of_a_primary_that_died_before_the_cluster_does(
+    masters: list[Server], cluster: RedisDatabase
+) -> None:
+    def seen() -> ConnectionHealth:
+        return probe(cluster, HealthPolicy(degraded_ms=60_000, unhealthy_ms=60_000), Deadline(600.0))
+
+    assert seen().status == "healthy"
+    masters[2].kill()
+    assert seen().status == "unhealthy"
+
+
 def test_health_knows_of_slots_that_nobody_serves(masters: list[Server], cluster: RedisDatabase) -> None:
     deadline = Deadline(600.0)
 
