@@ -11,6 +11,7 @@ import re
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from math import isfinite
 from typing import Any
 
 import bson
@@ -26,10 +27,13 @@ from katax_cli.engines.base import Engine
 
 _READ = JSONOptions(datetime_conversion=DatetimeConversion.DATETIME_AUTO)
 _NUMBER = r"-?(?:0|[1-9]\d*)(?P<fraction>\.\d+)?(?P<exponent>[eE][-+]?\d+)?"
-_DATE = r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?:Z|[-+]\d\d:?\d\d)?)?"
+_DATE = r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[-+]\d\d(?::?\d\d)?)?)?"
 _WHOLE = {"$numberInt": 2**31, "$numberLong": 2**63}
 _WHOLE_NUMBER = re.compile(r"-?[0-9]+").fullmatch
 _DOUBLE = re.compile(r"-?(?:[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|Infinity)|NaN").fullmatch
+_REGEX_OPTIONS = frozenset("ilmsux")
+_BESIDE = {"$binary": {"$binary", "$type"}, "$undefined": {"$undefined"}}
+"""The fields that an object of such a one may have; bson drops others."""
 _CONSTANTS = {"true": True, "false": False, "null": None}
 
 
@@ -40,7 +44,9 @@ class ExtendedJson:
         """The value of relaxed or canonical Extended JSON. Raises ValueError, also for what is no BSON."""
         try:
             check_nesting(text)
-            value = json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)
+            value = json.loads(
+                text, object_pairs_hook=_object, parse_float=_finite, parse_constant=_no_constant
+            )
             bson.encode({"": value})
         except RecursionError as error:
             raise ValueError("nested too deep") from error
@@ -83,20 +89,54 @@ class ExtendedJson:
 
 def _object(pairs: list[tuple[str, Any]]) -> Any:
     """An object, or the value that it stands for. Raises ValueError for what Python would read and others would not."""
-    if len(pairs) == 1:
-        name, value = pairs[0]
-        if name in _WHOLE and not (isinstance(value, str) and _WHOLE_NUMBER(value)):
-            raise ValueError(f"{name} is {value!r}, expected digits in a string")
-        if name in _WHOLE and not -_WHOLE[name] <= int(value) < _WHOLE[name]:
-            raise ValueError(f"{name} is {value!r}, which does not fit")
-        if name == "$numberDouble" and not (isinstance(value, str) and _DOUBLE(value)):
-            raise ValueError(f"{name} is {value!r}, expected a number in a string")
-        if name == "$binary" and isinstance(value, dict):
-            base64.b64decode(value.get("base64", ""), validate=True)
-    elif len(dict(pairs)) != len(pairs):
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
         names = [name for name, _ in pairs]
         raise ValueError(f"has the field {max(names, key=names.count)!r} twice")
+    if "$regex" in fields:
+        if not fields.keys() <= {"$regex", "$options"}:
+            # Operators of a filter, of which bson would keep the pattern alone.
+            return fields
+        _check_options(fields.get("$options"))
+    for name, value in pairs:
+        if name.startswith("$"):
+            _check(name, value)
+        if fields.keys() - _BESIDE.get(name, fields.keys()):
+            raise ValueError(f"{name} has other fields beside it")
     return object_pairs_hook(pairs, _READ)
+
+
+def _check(name: str, value: Any) -> None:
+    """Raises ValueError for what bson would take for another value."""
+    if name in _WHOLE and not (isinstance(value, str) and _WHOLE_NUMBER(value)):
+        raise ValueError(f"{name} is {value!r}, expected digits in a string")
+    if name in _WHOLE and not -_WHOLE[name] <= int(value) < _WHOLE[name]:
+        raise ValueError(f"{name} is {value!r}, which does not fit")
+    if name == "$numberDouble":
+        if not (isinstance(value, str) and _DOUBLE(value)):
+            raise ValueError(f"{name} is {value!r}, expected a number in a string")
+        if not value.endswith(("Infinity", "NaN")):
+            _finite(value)
+    if name == "$binary" and isinstance(value, dict):
+        base64.b64decode(value.get("base64", ""), validate=True)
+    if name == "$oid" and not isinstance(value, str):
+        raise ValueError(f"{name} is {value!r}, expected 24 hexadecimal digits in a string")
+    if name == "$date" and isinstance(value, bool | float):
+        raise ValueError(f"{name} is {value!r}, expected a time in a string, or $numberLong")
+    if name == "$regularExpression" and isinstance(value, dict):
+        _check_options(value.get("options"))
+
+
+def _check_options(options: Any) -> None:
+    if options is not None and not (isinstance(options, str) and _REGEX_OPTIONS.issuperset(options)):
+        raise ValueError(f"{options!r} are no options of a regular expression; known are i, l, m, s, u, x")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not isfinite(number):
+        raise ValueError(f"{digits} is too large for a double")
+    return number
 
 
 def _no_constant(name: str) -> Any:
@@ -105,7 +145,7 @@ def _no_constant(name: str) -> Any:
 
 def _number(word: str, *, whole: bool) -> int | float:
     if not whole:
-        return float(word)
+        return _finite(word)
     if not -(2**63) <= int(word) < 2**63:
         raise ValueError(f"{word} does not fit in 64 bits; quote it if the text is meant")
     return int(word)
@@ -114,9 +154,9 @@ def _number(word: str, *, whole: bool) -> int | float:
 def _date(word: str) -> datetime:
     try:
         moment = datetime.fromisoformat(word)
-    except ValueError as error:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise ValueError(f"{word!r} is no date: {error}; quote it if the text is meant") from error
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
 def _moment(value: datetime) -> str:

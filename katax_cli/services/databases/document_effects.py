@@ -48,7 +48,7 @@ def redacted(spec: Document) -> str:
 
 def written_by(pipeline: Pipeline) -> tuple[str, str] | None:
     """The last stage that stores its documents, `$out` or `$merge`, and the collection; None for a mere question."""
-    last = pipeline[-1] if pipeline else {}
+    last = pipeline[-1] if pipeline and isinstance(pipeline[-1], Mapping) else {}
     for stage, into in (("$out", "coll"), ("$merge", "into")):
         if stage in last:
             target = last[stage]

@@ -68,6 +68,15 @@ NO_JSON = (
     '{"a": {"$numberLong": "99999999999999999999"}}',
     '{"a": {"$numberDecimal": "x"}}',
     '{"a": {"$numberInt": 5}}',
+    '{"a": {"$oid": null}}',
+    '{"a": {"$date": true}}',
+    '{"a": {"$date": 1.5}}',
+    '{"a": {"$undefined": true, "b": 1}}',
+    '{"a": {"$binary": {"base64": "", "subType": "00"}, "b": 1}}',
+    '{"a": {"$regex": "x", "$options": "g"}}',
+    '{"a": {"$regularExpression": {"pattern": "x", "options": "g"}}}',
+    '{"a": 1e999}',
+    '{"a": {"$numberDouble": "-1e999"}}',
     '{"a": {"$binary": "x"}}',
     '{"a": {"$uuid": "x"}}',
     '{"a": {"$timestamp": {"t": 1}}}',
@@ -86,6 +95,12 @@ def test_what_is_no_extended_json_is_a_value_error_in_one_line(text: str) -> Non
     with pytest.raises(ValueError) as error:
         CODEC.read(text)
     assert "\n" not in str(error.value)
+
+
+def test_a_pattern_among_other_operators_stays_one_of_them() -> None:
+    for text in ('{"a": {"$regex": "^A", "$nin": ["Ada"]}}', '{"a": {"$type": "string", "$regex": "x"}}'):
+        assert CODEC.read(text) == json.loads(text)
+    assert CODEC.read('{"a": {"$regex": "^A", "$options": "i"}}') == {"a": Regex("^A", "i")}
 
 
 def test_a_word_has_the_type_that_it_looks_like() -> None:
@@ -107,6 +122,8 @@ def test_a_word_has_the_type_that_it_looks_like() -> None:
         "2026-01-02": datetime.datetime(2026, 1, 2, tzinfo=utc),
         "2026-01-02T03:04": datetime.datetime(2026, 1, 2, 3, 4, tzinfo=utc),
         "2026-01-02 03:04:05.678Z": WHEN.replace(tzinfo=utc),
+        "2026-01-02T03:04:05.678901234Z": WHEN.replace(microsecond=678901, tzinfo=utc),
+        "2026-01-02T03:04:05+02": datetime.datetime(2026, 1, 2, 1, 4, 5, tzinfo=utc),
         "2026-01-02T03:04:05+02:00": datetime.datetime(2026, 1, 2, 1, 4, 5, tzinfo=utc),
         "2026-01": "2026-01",
         "NaN": "NaN",
@@ -116,7 +133,17 @@ def test_a_word_has_the_type_that_it_looks_like() -> None:
     }.items():
         found = CODEC.literal(word)
         assert (found, type(found)) == (value, type(value)), word
-    for word in ("9223372036854775808", "2026-02-30", "2026-01-02T25:00", '{"$gt": 1}', "{}", "{a"):
+    years = ("0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00")
+    for word in (
+        *years,
+        "9223372036854775808",
+        "1e999",
+        "2026-02-30",
+        "2026-01-02T25:00",
+        '{"$gt": 1}',
+        "{}",
+        "{a",
+    ):
         with pytest.raises(ValueError):
             CODEC.literal(word)
 

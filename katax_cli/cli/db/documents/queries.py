@@ -64,7 +64,10 @@ def run_aggregate(
     call, database, words = chosen.call, chosen.documents, words_of(chosen)
     with usage():
         collection_name(collection)
-        stages = words.json(pipeline, "the pipeline", (list,), 'an array of stages such as [{"$match": {}}]')
+        expected = 'an array of stages such as [{"$match": {}}]'
+        stages = words.json(pipeline, "the pipeline", (list,), expected)
+        if not all(isinstance(stage, dict) for stage in stages):
+            raise ValueError(f"the pipeline is JSON of another kind; expected {expected}")
     spec = {"aggregate": collection, "pipeline": stages}
     if call.only_planned(connections=[database.name], executed=False):
         return ExitCode.DONE

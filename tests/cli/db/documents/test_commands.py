@@ -148,6 +148,8 @@ def test_wrong_words_are_exit_2_in_one_line(docs: str) -> None:
         ("find", "$cmd"),
         ("find", ""),
         ("aggregate", "people", "{}"),
+        ("aggregate", "people", "[5]"),
+        ("aggregate", "people", '["$out"]'),
         ("command", "[]"),
         ("command", "{}"),
         ("insert", "people"),
