@@ -57,6 +57,9 @@ def _run() -> int:
             signal.setitimer(signal.ITIMER_REAL, _MOMENT)
 
     signal.signal(signal.SIGTERM, terminate)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        # The terminal was closed; under `nohup` that is ignored.
+        signal.signal(signal.SIGHUP, terminate)
     # What a signal's handler raises in a finalizer, as each import has one, Python prints and drops.
     sys.unraisablehook = raise_again
     if interruptible:

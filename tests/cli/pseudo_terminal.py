@@ -92,6 +92,11 @@ class Terminal:
             self.seen += chunk
         return self._process.wait()
 
+    def hang_up(self) -> int:
+        """Closes the terminal, and returns how the program ended."""
+        os.close(self._end)
+        return self._process.wait()
+
     def close(self) -> None:
         self._process.kill()
         self._process.wait()

@@ -4,7 +4,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -22,7 +22,15 @@ FOREVER = {
     "mysql": "select sleep(600) /* forever */",
 }
 ENDLESS = "with recursive n(i) as (select 1 union all select i + 1 from n) select count(*) from n"
-ENDS = {signal.SIGINT: 130, signal.SIGTERM: 143}
+ENDS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 143}
+
+
+@pytest.fixture(autouse=True)
+def _terminals_hang_up() -> Iterator[None]:
+    """Also for programs of a run under `nohup`."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def running(target: Target) -> Callable[[], int]:
@@ -54,6 +62,7 @@ def running(target: Target) -> Callable[[], int]:
     [
         ("postgresql", "main", signal.SIGINT),
         ("postgresql", "*", signal.SIGTERM),
+        ("postgresql", "main", signal.SIGHUP),
         ("mysql", "main", signal.SIGTERM),
         ("mysql", "*", signal.SIGINT),
     ],
@@ -61,7 +70,7 @@ def running(target: Target) -> Callable[[], int]:
 def test_a_signal_ends_the_query_on_the_server(
     engine: str, connection: str, sent: signal.Signals, fresh: MakeFresh, tmp_path: Path
 ) -> None:
-    """Each two of engine, way and signal meet."""
+    """Each two of engine, way and signal meet; of SIGHUP, which a terminal that is closed sends, one is enough."""
     target = fresh(engine)
     write_profile(tmp_path, {"main": target.url})
     statements = running(target)

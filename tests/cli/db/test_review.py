@@ -1,6 +1,7 @@
 """UPDATE and DELETE on production: shown, asked for on a terminal, and undone when nobody agrees."""
 
 import json
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -102,6 +103,20 @@ def test_no_answer_rolls_back_and_lets_go_of_the_locks(main: Target) -> None:
         ("db delete", "rolled back", 1),
         ("db update", "done", 1),
     ]
+
+
+def test_a_terminal_that_is_closed_rolls_back(postgresql_url: str, tmp_path: Path) -> None:
+    write_profile(tmp_path, {"main": postgresql_url}, role="prod")
+    assert katax("db", "exec", MADE).code == 0
+    # Not so under `nohup`.
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    terminal = Terminal("db", "delete", "people", "--where", "id = 1", columns=80)
+    signal.signal(signal.SIGHUP, before)
+    terminal.read_until(1, b"[y/N]")
+    assert terminal.hang_up() == 143
+
+    assert names()[0] == "Ada"
+    assert journal()[-1] == ("db delete", "rolled back", 1)
 
 
 def test_off_a_terminal_it_is_refused_before_anything_is_sent(
