@@ -13,7 +13,7 @@ import os
 import stat
 from collections import deque
 from collections.abc import Collection, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from threading import Lock
@@ -135,14 +135,20 @@ class Journal:
         return True
 
     def _lines(self) -> Iterator[bytes]:
-        for path in (f"{self.path}.1", self.path):
-            try:
-                with open(path, "rb") as file:
-                    yield from _read(file)
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                raise ConfigError(f"the journal {path} cannot be read: {error.strerror}") from error
+        files: list[BinaryIO] = []
+        with ExitStack() as stack:
+            # The newer one first: else one that is renamed in between would be missed. It is met twice.
+            for path in (self.path, f"{self.path}.1"):
+                try:
+                    file = stack.enter_context(open(path, "rb"))
+                except FileNotFoundError:
+                    continue
+                except OSError as error:
+                    raise ConfigError(f"the journal {path} cannot be read: {error.strerror}") from error
+                if not any(os.path.sameopenfile(file.fileno(), other.fileno()) for other in files):
+                    files.append(file)
+            for each in reversed(files):
+                yield from _read(each)
 
 
 def _read(file: BinaryIO) -> Iterator[bytes]:

@@ -6,14 +6,16 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from katax_cli.core.settings import Secret
 from katax_cli.errors import ConfigError
+from katax_cli.services.calls import journal as journal_module
 from katax_cli.services.calls.journal import Journal, JournalEntry
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -115,6 +117,29 @@ def test_a_full_journal_makes_room(file: Path) -> None:
     assert (entries[0].statement, unreadable) == ("99", 0)
     numbers = [int(one.statement) for one in entries]
     assert numbers == list(range(99, 99 - len(numbers), -1)), "the latest, without a gap"
+
+
+def test_a_journal_that_is_replaced_while_it_is_read_is_read_whole(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def add(*numbers: int) -> None:
+        for number in numbers:
+            assert Journal(str(file), most_bytes=2000).add(entry(str(number))) is None
+
+    read, numbers = journal_module._read, iter(range(100))
+    while not Path(f"{file}.1").exists() or file.stat().st_size < 2000:
+        add(next(numbers))
+    latest = next(numbers) - 1
+
+    def meanwhile(stream: BinaryIO) -> Iterator[bytes]:
+        monkeypatch.setattr(journal_module, "_read", read)
+        add(latest + 1)
+        return read(stream)
+
+    monkeypatch.setattr(journal_module, "_read", meanwhile)
+    entries, _ = Journal(str(file)).entries()
+    seen = [int(one.statement) for one in entries]
+    assert seen == list(range(latest, latest - len(seen), -1))
 
 
 def _folder(file: Path) -> None:
