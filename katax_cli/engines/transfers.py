@@ -91,6 +91,10 @@ class TransferSql:
     kept: Callable[[str], Bind | None] = lambda _declared: None
     """For such a value on its way into a column of a declared type: gives it back. Raises ValueError where it would be
     rounded."""
+    only: str = ""
+    """Stands before a table whose rows are wanted without those of the tables that inherit from it."""
+    ranges_of_rows: bool = True
+    """An index of two columns serves `(a, b) > (?, ?)`."""
     transactional: str | None = None
     """Asks whether a table (schema, name) has transactions; None: all have."""
 

@@ -95,13 +95,15 @@ class Checkpoints:
         rows = self._session.run(sql, [self._target, self._id]).rows
         return ImportCheckpoint(*rows[0]) if rows else None
 
-    def claim(self, options: str) -> ImportCheckpoint:
-        """Makes the row, or sets it back to the beginning; those of other files that stopped are gone.
+    def claim(self, options: str, *, forget: bool) -> ImportCheckpoint:
+        """Makes the row, or sets it back to the beginning; those of other files that have no rows in are gone, and
+        with `forget` those that stopped.
 
         Raises LockHeld when another one makes it meanwhile.
         """
         self._make_table()
-        self._session.execute(f"DELETE FROM {self._table} WHERE {_OTHERS}", [self._target, self._id])
+        begun = "" if forget else " AND position <= 0"
+        self._session.execute(f"DELETE FROM {self._table} WHERE {_OTHERS}{begun}", [self._target, self._id])
         fresh = ImportCheckpoint(options=options, updated_at=now_text())
         values = [getattr(fresh, name) for name in _FIELDS]
         sets = ", ".join(f"{name} = ?" for name in _FIELDS)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from katax_cli.core.sql import quote_identifier
 from katax_cli.core.text.duration import FOREVER
 from katax_cli.core.text.text import hex_text
 from katax_cli.engines.base import TableDescription
@@ -109,9 +108,9 @@ class Copy:
 
     def _reports(self, snapshot: Transaction) -> list[TableReport]:
         names = self.plan.tables or self._all(snapshot)
-        tables = [
-            existing_table(snapshot, name, connection=self.source.name) for name in dict.fromkeys(names)
-        ]
+        found = [existing_table(snapshot, name, connection=self.source.name) for name in names]
+        tables = list({table.quoted: table for table in found}.values())
+        _refuse_alike(tables)
         with self.target.transaction(timeout=FOREVER) as there:
             reports = []
             for table in _parents_first(tables, self.source):
@@ -147,8 +146,9 @@ class Copy:
     def _position(self, one: TableReport) -> CopyPosition | None:
         """Where the copy of a table goes on; None: from its beginning, as into one that was emptied."""
         name, found = one.table.table.name, self._ledger(one).find()
-        if one.creation is not None or not self._has_rows(name):
-            return None
+        with self.target.transaction(timeout=FOREVER) as there:
+            if not _has_rows(there, name):
+                return None
         begun = found is not None and (found.state == "done" or found.copied > 0)
         if found is None or not (begun or self._keeps_parts(self.target.describe(name, timeout=FOREVER))):
             raise Refused(
@@ -177,21 +177,17 @@ class Copy:
             for value, kind in zip(json.loads(at.last_key), kinds, strict=True)
         )
 
-    def _has_rows(self, name: str) -> bool:
-        quoted = quote_identifier(name, self.target.dialect)
-        return bool(self.target.run(f"SELECT 1 FROM {quoted} LIMIT 1", timeout=FOREVER).rows)
-
     def _copy(
         self, snapshot: Transaction, session: Session, one: TableReport, at: CopyPosition | None
     ) -> None:
-        ledger = self._ledger(one)
-        position = ledger.begin() if at is None else at
+        ledger, name = self._ledger(one), one.table.table.name
+        position = ledger.begin(lambda there: _has_rows(there, name)) if at is None else at
         if position.state == "done":
             return
         if one.creation is not None:
             session.execute(one.creation)
         with session.transaction() as transaction:
-            target = existing_table(transaction, one.table.table.name, connection=self.target.name)
+            target = existing_table(transaction, name, connection=self.target.name)
         key = self._upsert_key(target)
         loading = _Loading(
             one, BulkLoad(target, [column.name for column in one.columns], key), self._binds(target, one)
@@ -286,7 +282,7 @@ class Copy:
             prepare(transaction)
             there = existing_table(transaction, name, connection=self.target.name)
             sides = ((snapshot, one.table), (transaction, there))
-            counts = [int(on.run(f"SELECT count(*) FROM {table.quoted}").rows[0][0]) for on, table in sides]
+            counts = [int(on.run(f"SELECT count(*) FROM {table.own}").rows[0][0]) for on, table in sides]
             sums = [_checksum(on, table, one) if self.plan.checksums else None for on, table in sides]
         return CopiedTable(name, counts[0], counts[1], sums[0], sums[1])
 
@@ -348,6 +344,20 @@ def _key_text(one: TableReport, row: Sequence[Any]) -> str:
 
 def _key_value(value: Any) -> Any:
     return from_hex(value["bytes"]) if isinstance(value, dict) else value
+
+
+def _has_rows(there: Transaction, name: str) -> bool:
+    table = transfer_table(there, name)
+    return table is not None and bool(there.run(f"SELECT 1 FROM {table.own} LIMIT 1").rows)
+
+
+def _refuse_alike(tables: Sequence[TransferTable]) -> None:
+    names = [table.table.name for table in tables]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ConfigError(
+            f"two tables are named {twice!r}, which would be one in the target; name one of them"
+        )
 
 
 def _parents_first(tables: Sequence[TransferTable], source: SqlDatabase) -> list[TransferTable]:

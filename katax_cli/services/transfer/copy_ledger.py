@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 
 from katax_cli.core.sql import quote_identifier
 from katax_cli.core.text.duration import FOREVER
-from katax_cli.errors import LockHeld, QueryError
+from katax_cli.errors import LockHeld, QueryError, UniqueViolation
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.databases.statements import Queries
+from katax_cli.services.databases.transaction import Transaction
 from katax_cli.services.transfer.checkpoint import now_text
 
 COPIES_TABLE = "katax_copies"
@@ -43,8 +45,9 @@ class CopyLedger:
         rows = self._target.run(sql, [self._id], timeout=FOREVER).rows
         return CopyPosition(*rows[0]) if rows else None
 
-    def begin(self) -> CopyPosition:
-        """Makes the row, or sets it back to the beginning."""
+    def begin(self, has_rows: Callable[[Transaction], bool]) -> CopyPosition:
+        """Makes the row, or sets it back to the beginning. Raises LockHeld when another run was quicker: behind its
+        transaction the table has rows."""
         if self._target.describe(COPIES_TABLE, timeout=FOREVER) is None:
             text = "longtext" if self._target.dialect == "mysql" else "text"
             try:
@@ -55,11 +58,16 @@ class CopyLedger:
                     raise
         with self._target.transaction(timeout=FOREVER) as transaction:
             transaction.execute(f"DELETE FROM {self._table} WHERE id = ?", [self._id])
-            transaction.execute(
-                f"INSERT INTO {self._table} (id, target, last_key, copied, state, updated_at) "
-                "VALUES (?, ?, NULL, 0, 'running', ?)",
-                [self._id, self._name[:255], now_text()],
-            )
+            try:
+                transaction.execute(
+                    f"INSERT INTO {self._table} (id, target, last_key, copied, state, updated_at) "
+                    "VALUES (?, ?, NULL, 0, 'running', ?)",
+                    [self._id, self._name[:255], now_text()],
+                )
+            except UniqueViolation as error:
+                raise self._held() from error
+            if has_rows(transaction):
+                raise self._held()
         return CopyPosition()
 
     def advance(self, on: Queries, before: CopyPosition, after: CopyPosition) -> None:
@@ -70,4 +78,7 @@ class CopyLedger:
             [after.copied, after.last_key, after.state, now_text(), self._id, before.copied],
         )
         if changed != 1:
-            raise LockHeld(f"copy into {self._name}", holder="another run of the same copy")
+            raise self._held()
+
+    def _held(self) -> LockHeld:
+        return LockHeld(f"copy into {self._name}", holder="another run of the same copy")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from katax_cli.core.sql import quote_identifier
@@ -144,16 +144,17 @@ def _contents(
     here: Transaction, there: Transaction, source: TransferTable, target: TransferTable, *, rows: bool
 ) -> Iterator[Difference]:
     counts = [
-        int(on.run(f"SELECT count(*) FROM {table.quoted}").rows[0][0])
+        int(on.run(f"SELECT count(*) FROM {table.own}").rows[0][0])
         for on, table in ((here, source), (there, target))
     ]
     if counts[0] != counts[1]:
         yield Difference("rows", source.table.name, None, counts[0], counts[1])
     if rows:
-        if not source.primary or source.primary != target.primary:
+        if not source.primary or {*source.primary} != {*target.primary}:
             raise ConfigError(
                 f"{source.table.name!r} has no primary key on both sides to compare its rows by"
             )
+        target = replace(target, primary=source.primary)
         yield from _RowComparison(here, there, source, target).compared(target_rows=counts[1])
 
 

@@ -88,7 +88,7 @@ class _Export:
     def _select(self) -> str:
         if self._table is None:
             return str(self._wanted.query).strip().rstrip(";")
-        return self._table.select([column.name for column in self._table.columns])
+        return self._table.select([column.name for column in self._table.columns], self._table.quoted)
 
     def copied(self) -> int:
         """By COPY: the server's bytes as they are."""

@@ -79,6 +79,8 @@ class ImportRun(ABC, Generic[D]):
         plan = self.plan
         if found is not None and found.state == "running" and not plan.again:
             if found.options == options:
+                if found.position == 0:
+                    self.refuse_another(checkpoints)
                 self.now = found
                 return True
             if found.position > 0 and not plan.replace:
@@ -86,14 +88,20 @@ class ImportRun(ABC, Generic[D]):
                     f"the import of this file into {plan.table!r} was begun with other options "
                     f"({found.options}); repeat those, or start anew with --replace"
                 )
+        self.refuse_another(checkpoints)
+        return False
+
+    def refuse_another(self, checkpoints: KnowsOtherFiles) -> None:
+        """Raises Refused for a target into which another file went in part, unless that may stay or goes."""
+        if self.plan.again or self.plan.replace:
+            return
         other = checkpoints.unfinished()
-        if other is not None and not (plan.again or plan.replace):
+        if other is not None:
             things = self.imported_things
             raise Refused(
-                f"another file went into {plan.table!r} up to its line {other.line - 1}, {other.imported} {things}; "
-                f"finish it, or leave its {things} there with --again"
+                f"another file went into {self.plan.table!r} up to its line {other.line - 1}, "
+                f"{other.imported} {things}; finish it, or leave its {things} there with --again"
             )
-        return False
 
     def outcome(self, began: ImportCheckpoint) -> LoadedRows:
         """The outcome of a run that took the import up where it `began`."""

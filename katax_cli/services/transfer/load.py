@@ -65,7 +65,9 @@ class Import(ImportRun[SqlDatabase]):
         options = self._options()
         if not self.goes_on(found, checkpoints, options):
             self._refuse_before_claim(session, found)
-            self.now = checkpoints.claim(options)
+            self.now = checkpoints.claim(options, forget=self.plan.again or self.plan.replace)
+            # The claim waited for the batch of one that had begun meanwhile.
+            self.refuse_another(checkpoints)
         began = self.now
         table = self._table(session)
         self._check(session, table)

@@ -60,4 +60,9 @@ class Rejects:
 def _line(cells: tuple[str, ...]) -> bytes:
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerow(cells)
-    return buffer.getvalue().encode("utf-8", "surrogateescape")
+    text = buffer.getvalue()
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        # JSON can hold half a character, which no bytes of a file stand for.
+        return text.encode("utf-8", "backslashreplace")

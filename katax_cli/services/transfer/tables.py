@@ -16,11 +16,13 @@ from katax_cli.services.databases.transaction import Transaction
 
 @dataclass(frozen=True, slots=True)
 class TransferTable:
-    """A table with the columns that hold data of their own: generated ones are left out."""
+    """A table with the columns that hold data of their own: generated ones are left out, and a `primary` key with one.
+    The key is in the order of its index, which finds ranges of it."""
 
     table: Table
     columns: tuple[TableColumn, ...]
     generated: tuple[str, ...]
+    primary: tuple[str, ...]
     description: TableDescription
     engine: SqlEngine
 
@@ -29,6 +31,11 @@ class TransferTable:
         """Its name in SQL."""
         path = (self.table.schema, self.table.name)
         return ".".join(quote_identifier(name, self.engine.dialect) for name in path if name is not None)
+
+    @property
+    def own(self) -> str:
+        """The same in a FROM, without the rows of tables that inherit from it: those come with their own table."""
+        return f"{sql_of(self.engine).only if self.table.kind == 'table' else ''}{self.quoted}"
 
     def names(self, columns: Sequence[str] | None = None) -> list[str]:
         """Columns in SQL; all without an argument."""
@@ -42,14 +49,10 @@ class TransferTable:
         return [sql.exact(declared).format(name) for declared, name in pairs]
 
     def select(self, columns: Sequence[str], source: str | None = None) -> str:
-        """A SELECT of the whole values of columns, under their names; from a `source` in place of the table alone."""
+        """A SELECT of the whole values of columns, under their names; from a `source` in place of its own rows."""
         pairs = zip(self.exact(columns), self.names(columns), strict=True)
         values = [value if value == name else f"{value} AS {name}" for value, name in pairs]
-        return f"SELECT {', '.join(values)} FROM {source or self.quoted}"
-
-    @property
-    def primary(self) -> tuple[str, ...]:
-        return tuple(column.name for column in self.columns if column.key == "primary")
+        return f"SELECT {', '.join(values)} FROM {source or self.own}"
 
     def refuse_null(self, key: Sequence[Any]) -> None:
         """Raises KataxError for a primary key that holds NULL, which SQLite allows."""
@@ -64,7 +67,15 @@ class TransferTable:
         Their values are as `select` gave them. Raises as `refuse_null`.
         """
         marks, params = self._marks([key])
-        return f"({', '.join(self.exact(self.primary))}) {sign} {marks}", params
+        names = self.exact(self.primary)
+        if sql_of(self.engine).ranges_of_rows:
+            return f"({', '.join(names)}) {sign} {marks}", params
+        ranges, values = [], []
+        for at, name in enumerate(names):
+            same = [f"{before} = ?" for before in names[:at]]
+            ranges.append(" AND ".join([*same, f"{name} {sign if name is names[-1] else sign[0]} ?"]))
+            values += params[: at + 1]
+        return f"({' OR '.join(ranges)})", values
 
     def select_keys(self, columns: Sequence[str], keys: Sequence[Sequence[Any]]) -> tuple[str, list[Any]]:
         """A SELECT of the rows with these primary keys, and its parameters. Raises as `refuse_null`.
@@ -75,12 +86,14 @@ class TransferTable:
         if self.engine.dialect != "sqlite":
             condition = f"({', '.join(self.exact(self.primary))}) IN ({marks})"
             return f"{self.select(columns)} WHERE {condition}", params
-        # For an IN of rows SQLite reads the whole table.
-        given = [f"katax_key_{number}" for number in range(len(self.primary))]
+        # For an IN of rows SQLite reads the whole table. A name that is longer than all others is none of them.
+        names = [self.table.name, *(column.name for column in self.description.columns)]
+        keys = f"katax_{'_' * max(map(len, names))}"
+        given = [f"{keys}{number}" for number in range(len(self.primary))]
         pairs = zip(self.names(self.primary), given, strict=True)
         same = " AND ".join(f"{name} = {other}" for name, other in pairs)
-        select = self.select(columns, f"katax_keys CROSS JOIN {self.quoted} ON {same}")
-        return f"WITH katax_keys ({', '.join(given)}) AS (VALUES {marks}) {select}", params
+        select = self.select(columns, f"{keys} CROSS JOIN {self.quoted} ON {same}")
+        return f"WITH {keys} ({', '.join(given)}) AS (VALUES {marks}) {select}", params
 
     def _marks(self, keys: Sequence[Sequence[Any]]) -> tuple[str, list[Any]]:
         for key in keys:
@@ -107,7 +120,20 @@ def transfer_table(transaction: Transaction, name: str) -> TransferTable | None:
         return None
     generated = tuple(column.name for column in description.columns if is_generated(column))
     columns = tuple(column for column in description.columns if column.name not in generated)
-    return TransferTable(description.table, columns, generated, description, transaction.engine)
+    key = _primary(description)
+    if not {*generated}.isdisjoint(key):
+        key = ()
+    return TransferTable(description.table, columns, generated, key, description, transaction.engine)
+
+
+def _primary(description: TableDescription) -> tuple[str, ...]:
+    key = tuple(column.name for column in description.columns if column.key == "primary")
+    orders = (tuple(map(_unquoted, index.columns)) for index in description.indexes if index.unique)
+    return next((order for order in orders if sorted(order) == sorted(key)), key)
+
+
+def _unquoted(name: str) -> str:
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name
 
 
 def existing_table(transaction: Transaction, name: str, *, connection: str) -> TransferTable:

@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 
 from katax_cli.core.sql import split
-from katax_cli.errors import KataxError, Refused
+from katax_cli.errors import ConfigError, KataxError, LockHeld, Refused
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.tables.scripts import run_script
 from katax_cli.services.transfer import copy as copying
 from katax_cli.services.transfer.copy import CopiedTable, Copy, CopyPlan, TableReport
+from katax_cli.services.transfer.diff import DiffPlan, differences
 from katax_cli.services.transfer.export import Wanted, export
 from tests.servers import Server
 from tests.servers.fixtures import MakeFresh
@@ -128,6 +129,78 @@ def test_parents_come_first_and_katax_stays_at_home(urls: dict[str, tuple[str, s
         ("users", 1, True),
         ("aaa", 1, True),
     ]
+
+
+def test_rows_of_tables_that_inherit_are_copied_with_their_own_table(
+    urls: dict[str, tuple[str, str]],
+) -> None:
+    """As they are compared; a table with partitions has no rows of its own."""
+    made = (
+        "create table aaa (id int, primary key (id))",
+        "create table bbb (primary key (id), more text) inherits (aaa)",
+        "create table parts (id int) partition by range (id)",
+        "create table parts_low partition of parts for values from (0) to (10)",
+    )
+    here, there = urls["postgresql"]
+    with open_sql(here) as source:
+        for sql in (*made, "insert into aaa values (1)", "insert into parts values (5)"):
+            source.execute(sql)
+        source.execute("insert into bbb values (1, 'a'), (2, 'b')")
+    for is_made in (False, True):
+        with open_sql(there) as target:
+            for sql in made if is_made else ():
+                target.execute(sql)
+            tables, _ = copied(here, target, CopyPlan(checksums=True))
+            assert [(table.table, table.target_rows, table.same) for table in tables] == [
+                ("aaa", 1, True),
+                ("bbb", 2, True),
+                ("parts", 1, True),
+            ]
+            with open_sql(here, read_only=True) as source:
+                found = list(differences(source, target, DiffPlan(("aaa", "bbb"), rows=True)))
+                assert [one for one in found if one.kind in ("rows", "row")] == []
+            assert target.run("select id, more from bbb order by id").rows == [(1, "a"), (2, "b")]
+            target.execute("drop table aaa, bbb, parts")
+
+
+def test_two_tables_of_one_name_do_not_become_one(urls: dict[str, tuple[str, str]]) -> None:
+    here, there = urls["postgresql"]
+    with open_sql(here) as source:
+        source.execute("create table t (id int)")
+        source.execute("insert into t values (1)")
+        source.execute("create schema more")
+        source.execute("create table more.t (id int)")
+    with open_sql(there) as target:
+        with pytest.raises(ConfigError, match="two tables are named 't'"):
+            copied(here, target, CopyPlan(("t", "more.t")))
+        [done], _ = copied(here, target, CopyPlan(("t", "public.t")))
+        assert (done.target_rows, done.same) == (1, True)
+
+
+def test_of_two_copies_at_once_the_second_is_refused(urls: dict[str, tuple[str, str]]) -> None:
+    """Also of a table without a key, whose rows nobody sees before all are in."""
+    with open_sql(urls["sqlite"][0]) as source:
+        source.execute("create table keyless (n integer)")
+        source.execute("insert into keyless values (1), (2)")
+    for engine in ENGINES:
+        with open_sql(urls[engine][1]) as target:
+            target.execute("create table keyless (n bigint)")
+            for _ in range(2):
+
+                def meanwhile(_: Sequence[TableReport], target: SqlDatabase = target) -> bool:
+                    [first], _ = copied(urls["sqlite"][0], target, CopyPlan(("keyless",)))
+                    assert first.same
+                    return True
+
+                with (
+                    open_sql(urls["sqlite"][0], read_only=True) as source,
+                    pytest.raises(LockHeld, match="copy into keyless"),
+                ):
+                    Copy(source, target, CopyPlan(("keyless",))).run(meanwhile)
+                assert target.run("select count(*) from keyless").rows == [(2,)], engine
+                [again], _ = copied(urls["sqlite"][0], target, CopyPlan(("keyless",)))
+                assert again.same
+                target.execute("delete from keyless")
 
 
 def test_a_copy_that_stopped_goes_on_when_it_may(

@@ -130,7 +130,7 @@ def test_rows_are_found_whatever_order_their_keys_have(
             database.execute("delete from t where k = 'Z' and g = 2")
 
         seen = [json.loads(one.name) for one in found(here, there, DiffPlan(rows=True)) if one.name]
-        assert sorted((k, int(g)) for k, g in seen) == [("Z", 2), ("a", 1), ("c", 1), ("c", 2)], name
+        assert sorted((k, int(g)) for g, k in seen) == [("Z", 2), ("a", 1), ("c", 1), ("c", 2)], name
 
 
 def test_values_that_a_server_writes_alike_differ(sqlite_url: str, fresh: MakeFresh, mysql: Server) -> None:
@@ -188,11 +188,50 @@ def test_rows_are_searched_by_their_keys(sqlite_url: str) -> None:
         transaction.execute('create table "a FROM b" (n int, k text collate nocase, g, primary key (g, k))')
         transaction.execute("""insert into "a FROM b" values (1, 'A', 1), (2, 'b', 1), (3, 'a', 2)""")
         table = existing_table(transaction, "a FROM b", connection="main")
-        sql, params = table.select_keys(["n", "g"], [("a", 1), ("B", 1), ("b", 2), ("b", "1")])
+        sql, params = table.select_keys(["n", "g"], [(1, "a"), (1, "B"), (2, "b"), ("1", "b")])
 
         assert sorted(transaction.run(sql, params).rows) == [(1, 1), (2, 1)]
         plan = str(transaction.run(f"explain query plan {sql}", params).rows)
         assert "(g=? AND k=?)" in plan, plan
+
+
+def test_ranges_of_keys_are_read_by_the_index_of_the_key(mysql: Server, fresh: MakeFresh) -> None:
+    """The key is another order of the columns than the table, and MySQL reads all of it for `(a, b) > (?, ?)`."""
+    servers: tuple[Server | str, ...] = (mysql, "sqlite")
+    for server in servers:
+        with open_sql(fresh(server).url) as database, database.transaction() as transaction:
+            transaction.execute("create table t (a int not null, b int not null, c int, primary key (b, a))")
+            transaction.execute_many("insert into t values (?, ?, 0)", [[n, n % 3] for n in range(3000)])
+            table = existing_table(transaction, "t", connection="main")
+            assert table.primary == ("b", "a")
+            (low, first), (high, second) = table.by_key(">", [2, 2900]), table.by_key("<=", [2, 2960])
+            sql = f"{table.select(['a'])} WHERE {low} AND {high}"
+
+            rows = transaction.run(sql, [*first, *second]).rows
+            assert sorted(a for (a,) in rows) == list(range(2903, 2961, 3))
+            explain = "explain" if server is mysql else "explain query plan"
+            [plan] = transaction.query(f"{explain} {sql}", [*first, *second])
+            if server is mysql:
+                assert (plan["type"], int(plan["rows"]) < 100) == ("range", True), plan
+            else:
+                assert "SEARCH t USING" in plan["detail"], plan
+
+
+def test_no_column_is_taken_for_the_keys_that_are_looked_for(sqlite_url: str, fresh: MakeFresh) -> None:
+    other = fresh("sqlite").url
+    for url in (sqlite_url, other):
+        with open_sql(url) as database:
+            database.execute("create table katax_keys (katax_key_0 text collate nocase primary key, n)")
+            database.execute("insert into katax_keys values ('a', 1), ('B', 2), ('c', 3)")
+    with open_sql(other) as database:
+        database.execute("update katax_keys set n = 9 where katax_key_0 = 'B'")
+        database.execute("delete from katax_keys where n = 3")
+
+    rows = [one for one in found(sqlite_url, other, DiffPlan(rows=True)) if one.kind == "row"]
+    assert [(one.name, one.source) for one in rows] == [
+        ('["B"]', {"n": 2}),
+        ('["c"]', {"katax_key_0": "c", "n": 3}),
+    ]
 
 
 def test_a_key_that_is_null_ends_the_comparison(sqlite_url: str, fresh: MakeFresh) -> None:

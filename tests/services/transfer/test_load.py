@@ -20,6 +20,7 @@ import pytest
 from katax_cli.errors import ConfigError, KataxError, LockHeld, QueryError, Refused
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.transfer import checkpoint, load
+from katax_cli.services.transfer.checkpoint import Checkpoints, ImportCheckpoint
 from katax_cli.services.transfer.export import Wanted, export
 from katax_cli.services.transfer.formats.files import Compression, FileKind, Format
 from katax_cli.services.transfer.formats.sources import Batch, RowFile
@@ -315,6 +316,45 @@ def test_another_file_is_kept_out_of_a_half_filled_table(
 
         assert (done.imported, done.rejected, done.earlier > 15) == (20, 1, True)
         assert database.run("select count(*) from t").rows == [(20,)]
+
+
+def test_of_two_files_at_once_one_is_refused(sql_engine: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other one goes on where it stopped: its checkpoint stays."""
+    for name in ("_READ", "_READ_AT_ONCE", "_COPIED"):
+        monkeypatch.setattr(load, name, 2000)
+    first, second = (b"id\n" + b"".join(b"%d\n" % n for n in range(start, 3000)) for start in (0, 1))
+    claim = Checkpoints.claim
+
+    def stop(_: int) -> None:
+        raise KeyboardInterrupt
+
+    def meanwhile(self: Checkpoints, options: str, *, forget: bool) -> ImportCheckpoint:
+        monkeypatch.setattr(Checkpoints, "claim", claim)
+        with pytest.raises(KeyboardInterrupt):
+            Import(other, source(first), ImportPlan("t"), progress=stop).run()
+        return claim(self, options, forget=forget)
+
+    with open_sql(sql_engine.url) as database, open_sql(sql_engine.url) as other:
+        database.execute("create table t (id bigint)")
+        monkeypatch.setattr(Checkpoints, "claim", meanwhile)
+        for _ in range(2):
+            with pytest.raises(Refused, match="another file went into 't'"):
+                imported(database, second, ImportPlan("t"))
+        assert imported(database, first, ImportPlan("t")).earlier > 0
+        assert database.run("select count(*), count(distinct id) from t").rows == [(3000, 3000)]
+        assert imported(database, second, ImportPlan("t")).written == 2999
+
+
+def test_half_a_character_of_json_is_refused(sql_engine: Target, tmp_path: Path) -> None:
+    rejects = tmp_path / "rejects.csv"
+    with open_sql(sql_engine.url) as database:
+        database.execute("create table t (name varchar(9))")
+        data = b'{"name": "a"}\n{"name": "\\ud800"}\n{"name": "\\ud83d\\ude00"}\n'
+        done = imported(database, data, ImportPlan("t", max_errors=1, rejects=str(rejects)), "jsonl")
+
+        assert (done.imported, done.rejected) == (2, 1)
+        assert database.run("select name from t").rows == [("a",), ("\U0001f600",)]
+    assert rejects.read_text().splitlines()[1].startswith("2,")
 
 
 def test_of_two_runs_of_one_import_the_second_is_refused(

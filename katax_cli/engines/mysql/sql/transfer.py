@@ -154,5 +154,6 @@ SQL = TransferSql(
     exact=_exact,
     constant=_constant,
     prelude="SET NAMES utf8mb4;\nSET time_zone = '+00:00';\n",
+    ranges_of_rows=False,
     transactional=_TRANSACTIONAL,
 )

@@ -127,4 +127,5 @@ SQL = TransferSql(
     literal=_literal,
     lossless=_lossless,
     overriding=" OVERRIDING SYSTEM VALUE",
+    only="ONLY ",
 )

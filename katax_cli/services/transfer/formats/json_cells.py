@@ -41,5 +41,5 @@ def _typed(value: Any, raw: str) -> Any:
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, int | str):
-        return value if isinstance(value, str) or abs(value) < 2**63 else raw
+        return value if isinstance(value, str) or -(2**63) <= value < 2**63 else raw
     return float(raw) if not isinstance(value, list | dict) else raw
