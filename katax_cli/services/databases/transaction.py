@@ -263,10 +263,13 @@ class Transaction(ConnectionQueries):
             ends = deadline or self.deadline
             with self._origin.guard.translating(deadline=ends, safety=safety, doing=doing):
                 yield
+        except GeneratorExit:
+            # Whoever read the rows let them go, perhaps when the connection was closed long since.
+            raise
         except BaseException as error:
             if was_open and not self.engine.in_transaction(self._connection):
                 self._fate.ended_by = error
-            elif not isinstance(error, Exception | GeneratorExit):
+            elif not isinstance(error, Exception):
                 # An end of a savepoint leaves its doubt to what is around it.
                 self._fate.cut_at = min(self._fate.cut_at, self._level if self.open else self._level - 1)
             raise

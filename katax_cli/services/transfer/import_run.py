@@ -79,7 +79,7 @@ class ImportRun(ABC, Generic[D]):
         plan = self.plan
         if found is not None and found.state == "running" and not plan.again:
             if found.options == options:
-                if found.position == 0:
+                if found.position <= 0:
                     self.refuse_another(checkpoints)
                 self.now = found
                 return True
