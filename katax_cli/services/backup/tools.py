@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import IO
 
@@ -131,6 +131,7 @@ def run_tool(
         )
         with (
             process,
+            nullcontext() if read is None else process.stdout as output,
             work.stopping(process.stop),
             watchdog.limit(work.deadline.remaining(), process.stop),
         ):
@@ -138,10 +139,9 @@ def run_tool(
                 if feed is not None:
                     _widen(process.stdin)
                     _write(process.stdin, feed)
-                if read is not None:
-                    with process.stdout as output:
-                        _widen(output)
-                        read(output)
+                if read is not None and output is not None:
+                    _widen(output)
+                    read(output)
                 has_ended = False
                 while not has_ended:
                     has_ended = process.ends_within(_POLL_SECONDS)

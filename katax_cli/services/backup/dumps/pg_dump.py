@@ -49,6 +49,7 @@ _KINDS = re.compile(
 )
 _NO_SCHEMA = (b"--", b"\\restrict", b"\\unrestrict", b"SET ", b"REFRESH MATERIALIZED VIEW")
 """Begin lines that differ between two dumps of one schema; a materialized view is refreshed where it has rows."""
+_KIND = re.compile(rb"-- Name: .*; Type: ([A-Z ]+); Schema: .*; Owner: ")
 _HEADING = b"-- Name: "
 """Begins the line above each thing of a schema."""
 _REWRITTEN = re.compile(
@@ -217,11 +218,26 @@ def toc(work: StoppableWork, restore: Tool, folder: Path) -> list[TocEntry]:
 
 
 def schema(work: StoppableWork, restore: Tool, folder: Path) -> list[bytes]:
-    """The lines of the schema as SQL, without owners and grants."""
+    """The lines of a dump's schema as SQL, without owners and grants."""
+    return _schema(work, [restore.path, "--file=-", str(folder)], Credentials(()))
+
+
+def schema_of_database(work: StoppableWork, tool: Tool, credentials: Credentials) -> list[bytes]:
+    """The same lines of a database, as pg_dump writes them."""
+    return _schema(work, [tool.path, *credentials.words], credentials)
+
+
+def _schema(work: StoppableWork, words: list[str], credentials: Credentials) -> list[bytes]:
     text: list[bytes] = []
-    words = [restore.path, "--schema-only", "--no-owner", "--no-privileges", "--file=-", str(folder)]
-    run_tool(work, words, Credentials(()), read=lambda output: text.extend(pieces(output)))
+    words += ["--schema-only", "--no-owner", "--no-privileges"]
+    run_tool(work, words, credentials, read=lambda output: text.extend(pieces(output)))
     return [line for line in b"".join(text).splitlines() if line.strip()]
+
+
+def counted(lines: Iterable[bytes]) -> dict[str, int]:
+    """How many things of which kind a schema has, as the manifest counts them."""
+    kinds = (match[1].decode() for match in map(_KIND.match, lines) if match)
+    return dict(Counter(kind.lower() for kind in kinds if kind in COUNTED))
 
 
 def schema_hash(lines: Iterable[bytes]) -> str:

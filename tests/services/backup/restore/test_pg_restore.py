@@ -33,6 +33,7 @@ SAID_OTHERWISE = (
     "CREATE INDEX ON t (n) WHERE state IN ('new', 'old')",
     "CREATE VIEW v AS SELECT n FROM t WHERE state IN ('new', 'old') OR state LIKE ANY (ARRAY['a%', 'b%'])",
     "CREATE POLICY p ON t USING (state IN ('new', 'old'))",
+    "COMMENT ON TABLE t IS E'--\\n-- Name: x; Type: TABLE; Schema: public; Owner: -\\n--'",
     "CREATE DOMAIN d AS varchar(5) CHECK (VALUE IN ('x', 'y'))",
 )
 
