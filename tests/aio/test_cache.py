@@ -88,27 +88,6 @@ async def test_a_cancelled_command_closes_its_connection(make_katax: MakeKatax, 
         assert await redis.redis("PING") in (b"PONG", "PONG")
 
 
-async def test_a_write_that_waits_for_a_connection_was_not_sent(
-    make_katax: MakeKatax, redis_url: str
-) -> None:
-    async with make_katax(cache={"url": redis_url, "pool": {"max": 1}}, other=redis_url) as katax:
-        redis, other = katax.redis("cache"), katax.redis("other")
-        holding = asyncio.create_task(redis.redis("BLPOP", "queue", 0, timeout=60))
-        await eventually(lambda: blocked(other))
-        waiting = asyncio.create_task(katax.cache().set("key", 1, timeout=60))
-        await eventually(lambda: waits(redis))
-        waiting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiting
-        await other.redis("RPUSH", "queue", "element", timeout=60)
-        await holding
-        assert await katax.cache().get("key", timeout=60) is None
-
-
-async def waits(redis: AsyncRedisDatabase) -> bool:
-    return redis.pool_stats().waiting == 1
-
-
 async def test_a_cancelled_computation_is_no_failing_one(make_katax: MakeKatax, redis_url: str) -> None:
     """Though it wrote, and its outcome is unknown, the last value does not hide that its task was cancelled."""
     async with make_katax(cache=redis_url, other=redis_url) as katax:

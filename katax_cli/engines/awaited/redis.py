@@ -22,7 +22,6 @@ from typing import Any
 from redis.connection import AbstractConnection
 
 from katax_cli.core.clock import SYSTEM
-from katax_cli.core.interrupts import settle_doubt
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.engines.awaited.calls import (
     is_for_a_task,
@@ -289,19 +288,8 @@ class TaskQueue(LifoQueue[Any]):
 class AwaitedPool(WaitingPool):
     """Its callers wait as tasks."""
 
-    is_of_cluster = False
-
     def __init__(self, **options: Any) -> None:
         super().__init__(queue_class=TaskQueue, **options)
-
-    def get_connection(self, command_name: object = None, *keys: object, **options: object) -> Any:
-        try:
-            return super().get_connection(command_name, *keys, **options)
-        except asyncio.CancelledError as cancelled:
-            # Nothing was sent yet; in a cluster another node may have got its part of a pipeline.
-            if not self.is_of_cluster:
-                settle_doubt(cancelled)
-            raise
 
 
 class AwaitedPlan(ClientPlan):
@@ -315,8 +303,7 @@ class AwaitedPlan(ClientPlan):
 
     def pool_of(self, pool_class: type[WaitingPool]) -> type[WaitingPool]:
         kinds = (AwaitedPool,) if pool_class is WaitingPool else (pool_class, AwaitedPool)
-        facts = {"is_of_cluster": self.settings.topology == "cluster"}
-        return super().pool_of(type(pool_class.__name__, kinds, facts))
+        return super().pool_of(type(pool_class.__name__, kinds, {}))
 
 
 class AwaitedRedisEngine(RedisEngine):
