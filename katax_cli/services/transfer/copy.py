@@ -32,6 +32,7 @@ from katax_cli.services.transfer.tables import (
 )
 
 _BATCH = 5_000
+_WHOLE = re.compile(r"-?\d+\Z", re.ASCII)
 _ZERO_DATE = re.compile(r"0000-\d\d-\d\d|\d{4}-00-\d\d|\d{4}-\d\d-00")
 OWN_TABLES = frozenset({IMPORTS_TABLE, COPIES_TABLE, "katax_seeds"})
 
@@ -244,10 +245,13 @@ class Copy:
         for column, made in zip(one.columns, declared, strict=True):
             zeros = drop_zeros and column.kind.kind in ("date", "timestamp", "timestamptz")
             kind = sql.kind_of(made).kind
-            # Only where values have types of their own is a text among bytes no text of bytes.
-            texts = kind == column.kind.kind == "binary" and sql_of(self.source.engine).typed_values
-            refused = (str,) if texts else () if kind in ("binary", "other") else (bytes,)
-            binds.append(_bind(sql.bind(made), column.name, zeros=zeros, refused=refused))
+            # Only where values have types of their own is a text among bytes no text of bytes, or 1.5 a whole number.
+            alike = kind == column.kind.kind and sql_of(self.source.engine).typed_values
+            refused = (
+                (str,) if alike and kind == "binary" else () if kind in ("binary", "other") else (bytes,)
+            )
+            whole = alike and kind == "integer"
+            binds.append(_bind(sql.bind(made), column.name, zeros=zeros, refused=refused, whole=whole))
         return binds
 
     @property
@@ -313,13 +317,17 @@ class _Loading:
         raise KataxError(f"{where}: {why}; the rows before its batch are in")
 
 
-def _bind(bind: Bind | None, name: str, *, zeros: bool, refused: tuple[type, ...]) -> Bind | None:
+def _bind(
+    bind: Bind | None, name: str, *, zeros: bool, refused: tuple[type, ...], whole: bool
+) -> Bind | None:
     def checked(value: Any) -> Any:
         if zeros and _ZERO_DATE.match(value):
             return None
         if isinstance(value, refused):
             what = "bytes" if isinstance(value, bytes) else "text or numbers"
             raise ValueError(f"column {name!r} holds {what}, and its type in the target does not")
+        if whole and not _WHOLE.match(value):
+            raise ValueError(f"column {name!r} holds {value}, and its type in the target whole numbers")
         return value if bind is None else bind(value)
 
     return checked

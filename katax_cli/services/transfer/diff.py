@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from katax_cli.services.databases.transaction import Transaction
 from katax_cli.services.tables.truncate import sql_of as tables_sql
 from katax_cli.services.transfer.tables import TransferTable, existing_table, prepare, sql_of, transfer_table
 
+Rows = Generator[Row, None, None]
 _RANGE = 1_000
 """Rows of one range of keys, which are held of both sides."""
 
@@ -187,7 +189,8 @@ class _RowComparison:
         last: tuple[Any, ...] | None = None
         while True:
             behind = [] if last is None else [table.by_key(">", last)]
-            left = {self._key_of(row): row for row in self._read(on, table, behind, limit=_RANGE)}
+            with closing(self._read(on, table, behind, limit=_RANGE)) as rows:
+                left = {self._key_of(row): row for row in rows}
             end = None if len(left) < _RANGE else next(reversed(left))
             bounds = [other.by_key(sign, key) for sign, key in ((">", last), ("<=", end)) if key is not None]
             # Of another order may be between these bounds what is in all of the table: no more than some ranges.
@@ -201,12 +204,13 @@ class _RowComparison:
                 return
             last = end
 
-    def _found(self, left: dict[tuple[Any, ...], Row], others: Iterable[Row]) -> Iterator[tuple[Row, Row]]:
+    def _found(self, left: dict[tuple[Any, ...], Row], others: Rows) -> Iterator[tuple[Row, Row]]:
         """The rows that are left, with those of the other side as they come."""
-        for other in others:
-            row = left.pop(self._key_of(other), None)
-            if row is not None:
-                yield row, other
+        with closing(others):
+            for other in others:
+                row = left.pop(self._key_of(other), None)
+                if row is not None:
+                    yield row, other
 
     def _read(
         self,
@@ -215,13 +219,13 @@ class _RowComparison:
         conditions: Sequence[tuple[str, list[Any]]],
         *,
         limit: int,
-    ) -> Iterator[Row]:
+    ) -> Rows:
         where = " AND ".join(condition for condition, _ in conditions)
         sql = f"{table.select(self._columns)}{' WHERE ' + where if where else ''}"
         sql += f" ORDER BY {', '.join(table.exact(table.primary))} LIMIT {limit}"
         return self._streamed(on, sql, [value for _, values in conditions for value in values])
 
-    def _streamed(self, on: Transaction, sql: str, params: list[Any]) -> Iterator[Row]:
+    def _streamed(self, on: Transaction, sql: str, params: list[Any]) -> Rows:
         with on.stream(sql, params or None, text=self._text) as stream:
             for batch in stream:
                 yield from batch

@@ -325,6 +325,23 @@ def test_values_of_sqlite_keep_their_types(
         assert target.run("select count(*) from numbers").rows == [(0,)]
 
 
+def test_no_number_is_rounded_on_its_way(urls: dict[str, tuple[str, str]]) -> None:
+    """MySQL makes 2 of '1.5' for a whole number, also where it is strict, and takes no scale beyond the digits."""
+    with open_sql(urls["sqlite"][0]) as source:
+        source.execute("create table t (id integer primary key, n integer)")
+        source.execute("insert into t values (1, -7), (2, 1.5)")
+    with open_sql(urls["postgresql"][0]) as source:
+        source.execute("create table small (n numeric(3, 5))")
+        source.execute("insert into small values (0.00123)")
+    for engine in ("postgresql", "mysql"):
+        with open_sql(urls[engine][1]) as target:
+            with pytest.raises(KataxError, match=r"column 'n' holds 1\.5, and its type .* whole numbers"):
+                copied(urls["sqlite"][0], target, CopyPlan())
+            assert target.run("select count(*) from t").rows == [(0,)]
+            [done], _ = copied(urls["postgresql"][0], target, CopyPlan(checksums=True))
+            assert done.same
+
+
 def test_a_table_that_was_emptied_is_copied_anew(urls: dict[str, tuple[str, str]]) -> None:
     with open_sql(urls["sqlite"][0]) as source:
         source.execute("create table keyless (n integer)")

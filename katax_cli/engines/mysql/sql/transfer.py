@@ -75,6 +75,9 @@ _SPATIAL = frozenset({
 
 def _type_of(column: ColumnKind, *, key: bool) -> Mapped:
     size, scale = column.size, column.scale or 0
+    if column.kind == "decimal" and size is not None:
+        # PostgreSQL's scale may be more than the digits.
+        size = max(size, scale)
     if column.kind == "integer":
         bits = size or 64
         name = "smallint" if bits <= 16 else "int" if bits <= 32 else "bigint"

@@ -102,7 +102,8 @@ def _literal(value: Any) -> str:
         return str(value)
     if isinstance(value, float):
         return repr(value).replace("inf", "9e999")
-    return quoted_text(value)
+    # SQL ends at a NUL.
+    return "||char(0)||".join(map(quoted_text, value.split("\0")))
 
 
 SQL = TransferSql(
