@@ -18,6 +18,7 @@ from katax_cli.services.migrate.files.other_tools import (
     paired,
     refuse_folder,
     refuse_lonely_down,
+    refuse_nested,
 )
 from katax_cli.services.migrate.values import BOM, MigrationFile
 
@@ -52,6 +53,8 @@ def scan(directory: str) -> list[MigrationFile]:
     names = {name for name in present if _FILE.fullmatch(name)}
     # The files of Alembic have names that a migration may have.
     refuse_folder(directory, [name for name in present if name not in names or name.endswith(".py")])
+    if not names:
+        refuse_nested(directory, present)
     refuse_lonely_down(names)
     paths = [os.path.join(directory, name) for name in sorted(names) if not name.endswith(DOWN_SUFFIX)]
     files = sorted(map(read, paths), key=lambda file: file.number)

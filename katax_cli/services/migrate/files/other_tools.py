@@ -88,6 +88,21 @@ def _refuse_unread(directory: str, names: Sequence[str]) -> None:
             )
 
 
+def refuse_nested(directory: str, names: Sequence[str]) -> None:
+    """Raises ConfigError for a folder without migrations that has folders with some, as Flyway reads them."""
+    for name in sorted(names):
+        inside = os.path.join(directory, name)
+        files = sorted(os.listdir(inside)) if os.path.isdir(inside) and os.access(inside, os.R_OK) else []
+        nested = next(
+            (file for file in files if _FLYWAY.fullmatch(file) or _OTHER_LETTERS.fullmatch(file)), None
+        )
+        if nested is not None:
+            raise ConfigError(
+                f"{directory} holds no migrations, but {os.path.join(inside, nested)} may be one; katax reads no "
+                "folders in it: move its files up, or set directory in [migrate]"
+            )
+
+
 def _is_prisma(directory: str, name: str) -> bool:
     return _PRISMA.fullmatch(name) is not None and os.path.isfile(
         os.path.join(directory, name, "migration.sql")

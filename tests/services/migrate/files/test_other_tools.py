@@ -143,6 +143,22 @@ def test_files_that_would_be_passed_over_are_refused_by_their_tool(
     assert "katax migrate baseline VERSION" in str(error.value)
 
 
+@pytest.mark.parametrize("name", ["V1__init.sql", "001_a.sql", "2_b.py"])
+def test_a_folder_that_has_migrations_in_its_folders_only_is_not_empty(
+    folder: Path, write: Write, name: str
+) -> None:
+    inner = folder / "2024"
+    inner.mkdir()
+    (inner / name).write_text("SELECT 1")
+    (folder / "README").write_text("")
+
+    with pytest.raises(ConfigError, match=f"holds no migrations, but .*2024/{name} may be one"):
+        files.scan(str(folder))
+
+    write("001_a.sql")
+    assert len(files.scan(str(folder))) == 1
+
+
 @pytest.mark.parametrize("name", ["002_b.SQL", "002_b.UP.SQL", "002_b.Py"])
 def test_an_ending_in_other_letters_is_not_passed_over(folder: Path, write: Write, name: str) -> None:
     write("001_a.sql")
