@@ -117,7 +117,7 @@ class Pane(Vertical):
             rows = tuple(map(colourless, rows))
         self._say(drawn, rows, hidden=len(listed) - len(rows), newer=newer)
         columns = self._fitted(rows, width)
-        if columns == self._columns and [row.key for row in rows] == [row.key for row in self._rows]:
+        if columns == self._columns and len(rows) == len(self._rows):
             self._update(rows)
         else:
             self._rebuild(columns, rows)
@@ -191,6 +191,8 @@ class Pane(Vertical):
         self._changes += changed
         if changed and self._changes % CHANGES_KEPT == 0:
             self.table.notify_style_update()
+        if [row.key for row in rows] != [row.key for row in self._rows]:
+            self._place_cursor(self.chosen, rows)
 
     def _rebuild(self, columns: Sequence[tuple[int, int]], rows: Sequence[TableRow]) -> None:
         chosen, top = self.chosen, self.table.scroll_y
@@ -199,13 +201,17 @@ class Pane(Vertical):
             self.table.add_column(self._label(index, rows), width=wide)
         for row in rows:
             self.table.add_row(*(row.cells[index] for index, _ in columns))
-        keys = [row.key for row in rows]
-        is_kept = self._held is not None or not self.panel.is_stream
-        if is_kept and chosen is not None and chosen.key in keys:
-            self.table.move_cursor(row=keys.index(chosen.key), scroll=False)
+        self._place_cursor(chosen, rows)
         # The scrolling waits for the next refresh; until then this says where the view is.
         self.table.scroll_target_y = top
         self.table.scroll_to(y=top, animate=False)
+
+    def _place_cursor(self, chosen: TableRow | None, rows: Sequence[TableRow]) -> None:
+        """On the row that was chosen, wherever that is now; on the first where it is gone, or a stream is followed."""
+        is_kept = self._held is not None or not self.panel.is_stream
+        keys = [row.key for row in rows] if is_kept else []
+        at = keys.index(chosen.key) if chosen is not None and chosen.key in keys else 0
+        self.table.move_cursor(row=at, scroll=False)
 
     def _label(self, index: int, rows: Sequence[TableRow]) -> Text:
         """Above numbers it stands on the right, as they do."""

@@ -12,7 +12,10 @@ from katax_cli.tui.table import TableRow, faded
 
 
 def session_rows(sessions: Sequence[RunningSession], now: float) -> Iterator[TableRow]:
-    """Those that run a statement first, then those with a transaction, the oldest on top; last what cannot be seen."""
+    """Those that run a statement first, then those with a transaction, the oldest on top; last what cannot be seen.
+
+    Those of one age in whole seconds stay in the order in which they come, so that a quiet screen stays quiet.
+    """
     for session in sorted(sessions, key=_urgency):
         row = _unseen(session) if session.pid is None else _session(session)
         yield row if is_fresh(session.seen_at, now) else row._replace(cells=faded(row.cells))
@@ -20,7 +23,7 @@ def session_rows(sessions: Sequence[RunningSession], now: float) -> Iterator[Tab
 
 def _urgency(session: RunningSession) -> tuple[bool, bool, bool, float]:
     waited = session.transaction_age_seconds or session.age_seconds or 0.0
-    return (session.pid is None, not session.busy, session.transaction_age_seconds is None, -waited)
+    return (session.pid is None, not session.busy, session.transaction_age_seconds is None, -(waited // 1))
 
 
 def _session(session: RunningSession) -> TableRow:

@@ -255,6 +255,26 @@ class TestNumbersThatChange:
 
         drive(app, body)
 
+    def test_as_many_other_rows_are_drawn_in_the_places_that_are_there(self) -> None:
+        """To build a table anew measures every cell, each second where sessions come and go."""
+        source = Source()
+        app = dashboard(source)
+
+        async def body(pilot: Pilots) -> None:
+            table, rows = pane(app, "activity").table, FULL.activity.rows
+            await pilot.press("7")
+            await until(pilot, lambda: table.row_count == len(rows))
+            places, second = list(table.rows), str(table.get_row_at(1)[0])
+            await pilot.press("down")
+            others = [row._replace(pid=row.pid and str(row.pid)[::-1]) for row in rows]
+            source.snapshot = replace(FULL, activity=FULL.activity._replace(rows=tuple(others)))
+            await pilot.press("f5")
+            await until(pilot, lambda: str(table.get_row_at(1)[0]) == second[::-1])
+            assert list(table.rows) == places
+            assert table.cursor_row == 0
+
+        drive(app, body, size=(120, 40))
+
     def test_what_gets_old_fades_where_its_words_stay_the_same(self) -> None:
         source = Source()
         app = dashboard(source)

@@ -19,6 +19,17 @@ def test_the_order_and_the_subjects() -> None:
     assert rows[3].cells[7].plain.startswith("sessions of other users")
 
 
+def test_rows_of_one_age_do_not_dance() -> None:
+    one, other = IDLE._replace(pid=1), IDLE._replace(pid=2)
+
+    def order(*ages: float) -> list[str]:
+        aged = [row._replace(age_seconds=age) for row, age in zip((one, other), ages, strict=True)]
+        return [row.subject for row in session_rows(aged, AT)]
+
+    assert order(5.1, 5.9) == order(5.9, 5.1) == ["1", "2"]
+    assert order(5.9, 6.1) == ["2", "1"]
+
+
 def test_old_rows_fade_and_hostile_ones_are_plain() -> None:
     old, fresh = session_rows((LONG, IDLE._replace(seen_at=AT - 60)), AT)
     hostile = LONG._replace(statement=HOSTILE, user=HOSTILE)

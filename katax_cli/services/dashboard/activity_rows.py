@@ -30,12 +30,10 @@ def activity_rows(
     return (*rows, *(_note(connection, note, now) for note in notes))
 
 
-def _urgency(session: SessionActivity) -> tuple[bool, bool, float]:
-    return (
-        session.work is None,
-        session.transaction_age_seconds is None,
-        -(session.transaction_age_seconds or session.age_seconds or 0.0),
-    )
+def _urgency(session: SessionActivity) -> tuple[bool, bool, float, str]:
+    """Of one age in whole seconds by their pids, so that idle ones do not change places with each look."""
+    waited = session.transaction_age_seconds or session.age_seconds or 0.0
+    return (session.work is None, session.transaction_age_seconds is None, -(waited // 1), str(session.pid))
 
 
 def _row(connection: str, session: SessionActivity, now: float) -> RunningSession:

@@ -24,6 +24,17 @@ def test_the_busiest_are_kept_and_the_rest_is_counted() -> None:
     assert {(row.connection, row.seen_at) for row in rows} == {("main", 50.0)}
 
 
+def test_idle_ones_of_one_age_keep_their_places() -> None:
+    """Each look asks at other moments, and a list that is cut would have other rows each time."""
+
+    def kept(*ages: float) -> list[object]:
+        idle = tuple(IDLE._replace(pid=number, age_seconds=age) for number, age in enumerate(ages))
+        return [row.pid for row in activity_rows("main", ActivityList(idle, None, ()), 50.0, shown=2)]
+
+    assert kept(0.1, 0.2, 0.3) == kept(0.3, 0.2, 0.1) == [0, 1, None]
+    assert kept(0.1, 0.2, 1.3) == [2, 0, None]
+
+
 def test_many_connections_have_a_share_each() -> None:
     """Two hundred that each list two hundred sessions would be 40,000 rows to draw."""
     assert [share(servers) for servers in (0, 1, 4, 40, 200)] == [SHOWN, SHOWN, 50, 5, 5]
