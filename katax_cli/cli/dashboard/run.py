@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import closing, suppress
-from dataclasses import replace
 from threading import Lock
 
 from katax_cli.cli.dashboard.collecting import collecting
@@ -29,7 +28,7 @@ def interactive(call: Invocation, *, every: float) -> int:
     if os.environ.get("TERM") == "dumb":
         raise ConfigError("TERM is 'dumb', and 'dashboard' draws; print one snapshot with --once")
     # A log line would be written across the panels.
-    silent = replace(call, shared=call.shared._replace(log_level="off"))
+    silent = call._replace(shared=call.shared._replace(log_level="off"))
     with collecting(silent) as collector, closing(CommandRunner()) as commands:
         return run_dashboard(collector, interval=every, run=commands, read=commands.output)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from katax_cli.cli.migrate.views import done_line
 from katax_cli.cli.shell.exits import ExitCode, worst
@@ -30,8 +29,7 @@ _WAIT_SECONDS = 60.0
 _WAIT_PAUSE = 0.25
 
 
-@dataclass(frozen=True, slots=True)
-class Proposal:
+class Proposal(NamedTuple):
     """A change to confirm: the migrations, how much data they can lose, and the question."""
 
     names: tuple[str, ...]
@@ -39,17 +37,17 @@ class Proposal:
     what: str
 
 
-@dataclass(frozen=True, slots=True)
 class Desk:
     """The migrators of the connections that a command is for; `codes` of those that failed."""
 
-    chosen: Scope
-    codes: list[ExitCode] = field(default_factory=list)
-    done: list[Outcome] = field(default_factory=list)
-    """What was applied or reverted so far, of all connections."""
-    listeners: list[Callable[[int], object]] = field(default_factory=list)
-    """They hear how many that are."""
-    _made: dict[str, Migrator] = field(default_factory=dict)
+    def __init__(self, chosen: Scope) -> None:
+        self.chosen = chosen
+        self.codes: list[ExitCode] = []
+        self.done: list[Outcome] = []
+        """What was applied or reverted so far, of all connections."""
+        self.listeners: list[Callable[[int], object]] = []
+        """They hear how many that are."""
+        self._made: dict[str, Migrator] = {}
 
     @property
     def call(self) -> Invocation:
@@ -129,7 +127,7 @@ def _target(profile: Profile) -> Target:
 
 def desk_for(chosen: Scope) -> Desk:
     """For a command that migrates among other things. Raises ConfigError behind a pooler without direct_url."""
-    return Desk(replace(chosen, settings=tuple(one.past_pooler() for one in chosen.settings)))
+    return Desk(chosen._replace(settings=tuple(one.past_pooler() for one in chosen.settings)))
 
 
 def change(

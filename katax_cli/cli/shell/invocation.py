@@ -6,8 +6,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
 import typer
 
@@ -28,8 +27,7 @@ _OPENINGS = 100
 """How often others may take an output file away between its opening and the look at it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Invocation:
+class Invocation(NamedTuple):
     """The command, its shared options, and where it writes."""
 
     command: str

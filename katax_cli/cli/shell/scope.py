@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from katax_cli.cli.shell.exits import ExitCode, worst
 from katax_cli.cli.shell.invocation import INTERACTIVE_SECONDS, Invocation
@@ -24,8 +23,7 @@ if TYPE_CHECKING:
     from katax_cli.services.runtime.runtime import Runtime
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(NamedTuple):
     """The invocation, the services on its profile, and the connections that it is for."""
 
     call: Invocation

@@ -50,7 +50,7 @@ def watch_answers(
         # Notes of every round would bury the answers.
         hushed = replace(call.diagnostics, quiet=True)
         out = replace(call.out, stream=cast("BinaryIO", spool), pager=None, one_line=True, note=hushed.note)
-        buffered = replace(chosen, call=replace(call, out=out, diagnostics=hushed))
+        buffered = chosen._replace(call=call._replace(out=out, diagnostics=hushed))
 
         def look() -> Iterable[bytes]:
             spool.seek(0)

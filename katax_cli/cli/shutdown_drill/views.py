@@ -99,7 +99,7 @@ def witnesses(chosen: Scope) -> Scope:
         raise ConfigError(
             f"profile {chosen.profile.name!r} has no server to ask; shutdown-test asks {', '.join(SERVER_ENGINES)}"
         )
-    return replace(chosen, settings=servers)
+    return chosen._replace(settings=servers)
 
 
 def as_dict(report: DrillReport) -> dict[str, object]:

@@ -11,8 +11,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 from weakref import finalize
 
 from katax_cli.core.clock import SYSTEM, Clock
@@ -31,8 +30,7 @@ COUNTERS = ("opened", "closed", "queued", "timed_out", "discarded", "connect_err
 _log = logging.getLogger("katax.pool")
 
 
-@dataclass(frozen=True, slots=True)
-class Leased:
+class Leased(NamedTuple):
     """A connection that is out: the thread that acquired it and when, in seconds since the epoch."""
 
     thread: str

@@ -12,11 +12,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from enum import Enum, auto
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.interrupts import note_doubt
-from katax_cli.core.resilience.breaker import CallBreaker
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.resilience.failure import Failure, FailureKind
 from katax_cli.core.resilience.retry import Repeats, RetryPolicy, sole_owner
@@ -34,6 +33,9 @@ from katax_cli.errors import (
 from katax_cli.services.calls.event_loop import warn_of_blocking
 from katax_cli.services.calls.left_behind import TookTooLong
 from katax_cli.services.calls.refusals import refusal
+
+if TYPE_CHECKING:
+    from katax_cli.core.resilience.breaker import CallBreaker
 
 T = TypeVar("T")
 OnRetry = Callable[[int, BaseException], object]
@@ -71,9 +73,7 @@ class Sent:
     __slots__ = ("doubt", "rows", "sent")
 
     def __init__(self, *, sent: bool = False, doubt: bool = False) -> None:
-        self.sent = sent
-        self.rows = False
-        self.doubt = doubt
+        self.sent, self.rows, self.doubt = sent, False, doubt
 
 
 _ROLLED_BACK = (FailureKind.ROLLED_BACK, FailureKind.DEADLOCK)

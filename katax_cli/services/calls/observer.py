@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.errors import BreakerOpen, KataxError, PoolClosed, PoolTimeout, Refused
@@ -44,8 +44,7 @@ class QueryLogging:
     plain_params: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ObservedCall:
+class ObservedCall(NamedTuple):
     """One guarded call that ended: its statement without values, its seconds, and its error, None when it succeeded.
 
     Calls that were never sent are among them, with the error that says so.

@@ -22,12 +22,12 @@ from katax_cli.services.calls.guard import Guard, Safety, Sent
 from katax_cli.services.calls.left_behind import TookTooLong, bounded
 from katax_cli.services.calls.observer import Observer, QueryLogging
 from katax_cli.services.calls.query_metrics import MAX_METRICS, SLOW_MS, QueryMetrics
-from katax_cli.services.databases.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from katax_cli.core.resilience.breaker import CallBreaker
     from katax_cli.core.settings import ConnectionSettings
     from katax_cli.engines.base import Engine, ReportsMetrics, Serving, SlowQuery, Table, TableDescription
+    from katax_cli.services.databases.upkeep import Upkeep
     from katax_cli.snapshot import BreakerState, PoolStats
 
 T = TypeVar("T")
@@ -171,6 +171,8 @@ class Database(ABC):
 
     def keep_up(self) -> None:
         """From the first connection on a daemon thread keeps the pool and probes the server after an outage."""
+        from katax_cli.services.databases.upkeep import Upkeep
+
         self.upkeep = Upkeep(self)
         self.guard.wait_for_server = self.upkeep.wait
 

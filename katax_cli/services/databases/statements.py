@@ -5,9 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from itertools import repeat
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 from katax_cli.core.engine_names import Dialect
 from katax_cli.core.resilience.deadline import Deadline
@@ -176,8 +175,7 @@ class ConnectionQueries(Queries):
         and the seconds that it may take."""
 
 
-@dataclass(frozen=True, slots=True)
-class PreparedStatement:
+class PreparedStatement(NamedTuple):
     """A statement bound to where it runs."""
 
     on: Queries

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.forks import follow
-from katax_cli.core.resilience.breaker import CallBreaker
 from katax_cli.core.resilience.breaker_policy import BreakerPolicy, ProbePace
 from katax_cli.core.waiting import SharedEvent
 from katax_cli.errors import AuthenticationFailed, KataxError, PoolTimeout
 
 if TYPE_CHECKING:
+    from katax_cli.core.resilience.breaker import CallBreaker
     from katax_cli.snapshot import BreakerState
 
 EVERY = 1.0

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar, cast
 
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.forks import follow
-from katax_cli.core.resilience.breaker import CallBreaker
 from katax_cli.core.resilience.deadline import NEVER, Deadline
 from katax_cli.core.resilience.retry import ONCE, RetryPolicy
 from katax_cli.core.settings import EMBEDDED_FOLDER, ConnectionSettings
@@ -26,6 +25,7 @@ from katax_cli.services.calls.observer import query_logging
 from katax_cli.services.databases.database import Database, MakeDeadline, classify_with
 
 if TYPE_CHECKING:
+    from katax_cli.core.resilience.breaker import CallBreaker
     from katax_cli.services.calls.journal import Journal
     from katax_cli.services.databases.clients import RedisDatabase
     from katax_cli.services.databases.mongodb import MongoDatabase
@@ -219,6 +219,8 @@ class Runtime:
             return None
         if self._one_shot:
             return self._kept_off(name)
+        from katax_cli.core.resilience.breaker import CallBreaker
+
         policy = settings.breaker or self.profile.connection_breaker.get(name, self.profile.breaker)
         return CallBreaker(policy, name=name, on_state_change=partial(self._breaker_changed, name))
 
@@ -231,6 +233,8 @@ class Runtime:
         decision = HostCopy(self.profile.home, self.profile.name).refusal(name.partition("/")[0])
         if decision is None:
             return None
+        from katax_cli.core.resilience.breaker import CallBreaker
+
         breaker = CallBreaker(name=name)
         seconds = None if decision.ends_at is None else decision.ends_at - SYSTEM.now()
         breaker.force_open(seconds, decision.sentence)
