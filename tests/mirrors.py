@@ -16,7 +16,6 @@ cli/dashboard/test_run: tui/terminal_guard
 cli/db/documents/test_commands: cli/db/documents/changes cli/db/documents/output cli/db/documents/queries
     cli/db/documents/words cli/db/changes
 cli/db/repl/test_loop: cli/db/repl/writes
-cli/db/repl/test_suggestions: cli/db/repl/keywords
 cli/db/test_backups: cli/db/backups/backup cli/db/backups/backup_run cli/db/backups/commands
     cli/db/backups/run
 cli/db/test_build: services/databases/builder/binding

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
-from katax_cli.cli.db.commands import ANY
+from katax_cli.cli.shell.target import ANY
 from katax_cli.core.engine_names import ENGINE_NAMES
 from tests.cli.harness import Done, katax, write_profile
 from tests.cli.processes import spawn

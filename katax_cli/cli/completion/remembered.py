@@ -9,12 +9,11 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from katax_cli.cli.completion.line import TypedLine, profile_of
-from katax_cli.cli.shell.target import REDIS, Target
+from katax_cli.cli.shell.target import REDIS, TABLES
 from katax_cli.core.clock import SYSTEM
-from katax_cli.core.engine_names import TABLE_ENGINES
 from katax_cli.core.text.text import to_bytes
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ _FRESH_SECONDS = 10.0
 _WAIT_SECONDS = 0.2
 _ASKING_SECONDS = 3.0
 _KEPT_SECONDS = 86_400.0
-_TABLES = Target(types=TABLE_ENGINES, preferred="main")
 
 
 def ask_in_time(line: TypedLine, kind: str) -> list[str]:
@@ -36,10 +34,10 @@ def ask_in_time(line: TypedLine, kind: str) -> list[str]:
     settings = None if kind == "jobs" else _settings(line, profile, kind)
     if settings is not None and not _may_ask(settings):
         return []
-    about = _about(line, kind)
-    file = _file(profile, settings, kind, about)
+    question = _Question(profile, settings, kind, _about(line, kind))
+    file = question.file()
     if _age(file) > _FRESH_SECONDS:
-        _fill(file, profile, settings, kind, about)
+        _fill(file, question)
     try:
         with open(file, encoding="utf-8") as text:
             return text.read().splitlines()
@@ -47,10 +45,57 @@ def ask_in_time(line: TypedLine, kind: str) -> list[str]:
         return []
 
 
+class _Question(NamedTuple):
+    """The names of one kind that a server, or without settings the table of jobs, is asked for."""
+
+    profile: Profile
+    settings: ConnectionSettings | None
+    kind: str
+    about: str
+
+    def file(self) -> str:
+        """The file that keeps the answer."""
+        from hashlib import blake2b
+
+        profile, settings = self.profile, self.settings
+        place = (
+            (settings.address, settings.database, settings.user, settings.prefix)
+            if settings
+            else profile.home
+        )
+        key = to_bytes(repr((profile.folder, profile.name, place, self.kind, self.about)))
+        base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+        return os.path.join(base, "katax", "completion", blake2b(key, digest_size=16).hexdigest())
+
+    def names(self) -> Iterator[str]:
+        """Asks."""
+        from katax_cli.core.resilience.deadline import Deadline
+        from katax_cli.services.runtime.runtime import Runtime
+
+        if self.settings is None:
+            from katax_cli.services.cron.manage import Cron
+
+            with Cron(self.profile) as jobs:
+                yield from [job.name for job in jobs.jobs()]
+            return
+        with Runtime(self.profile, deadline=Deadline(_ASKING_SECONDS), one_shot=True) as runtime:
+            if self.kind == "keys":
+                from katax_cli.services.redis.keyspace import Keyspace
+
+                redis = runtime.redis(self.settings)
+                yield from Keyspace(redis, self.settings.prefix).beginning_with(self.about)
+            elif self.kind == "tables":
+                yield from (table.name for table in runtime.tabular(self.settings).tables())
+            else:
+                described = runtime.tabular(self.settings).describe(self.about)
+                ending = "=" if self.kind == "assignments" else ""
+                yield from (column.name + ending for column in (described.columns if described else ()))
+
+
 def _settings(line: TypedLine, profile: Profile, kind: str) -> ConnectionSettings:
     from katax_cli.profiles.sources.by_url import is_url, name_by_url
 
-    target = REDIS if kind == "keys" else _TABLES
+    target = REDIS if kind == "keys" else TABLES
     word = line.value_of("-c", "--connection")
     if word is None:
         return profile.default_connection(target.types, target.preferred)
@@ -71,21 +116,6 @@ def _about(line: TypedLine, kind: str) -> str:
     return line.plain[2] if kind in ("columns", "assignments") and len(line.plain) > 2 else ""
 
 
-def _file(profile: Profile, settings: ConnectionSettings | None, kind: str, about: str) -> str:
-    from hashlib import blake2b
-
-    place = (
-        (settings.address, settings.database, settings.user, settings.prefix) if settings else profile.home
-    )
-    key = to_bytes(repr((profile.folder, profile.name, place, kind, about)))
-    return os.path.join(_folder(), blake2b(key, digest_size=16).hexdigest())
-
-
-def _folder() -> str:
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return os.path.join(base, "katax", "completion")
-
-
 def _age(file: str) -> float:
     try:
         return SYSTEM.now() - os.stat(file).st_mtime
@@ -93,7 +123,7 @@ def _age(file: str) -> float:
         return float("inf")
 
 
-def _fill(file: str, profile: Profile, settings: ConnectionSettings | None, kind: str, about: str) -> None:
+def _fill(file: str, question: _Question) -> None:
     """Has a process of its own ask the server, one at a time for each file, and waits a little for it."""
     os.makedirs(os.path.dirname(file), mode=0o700, exist_ok=True)
     asking = f"{file}.asking"
@@ -103,22 +133,20 @@ def _fill(file: str, profile: Profile, settings: ConnectionSettings | None, kind
         os.utime(asking)
     before = _age(file)
     if os.fork() == 0:
-        _in_child(file, asking, profile, settings, kind, about)
+        _in_child(file, asking, question)
     ends = SYSTEM.monotonic() + _WAIT_SECONDS
     while SYSTEM.monotonic() < ends and os.path.exists(asking) and _age(file) >= before:
         SYSTEM.sleep(0.005)
 
 
-def _in_child(
-    file: str, asking: str, profile: Profile, settings: ConnectionSettings | None, kind: str, about: str
-) -> None:
+def _in_child(file: str, asking: str, question: _Question) -> None:
     """Asks and never returns. The shell waits for every holder of its pipe, so none is kept."""
     try:
         os.setsid()
         null = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
             os.dup2(null, stream)
-        names = list(islice(_names(profile, settings, kind, about), MOST))
+        names = list(islice(question.names(), MOST))
         with open(f"{asking}.new", "w", encoding="utf-8", opener=_private) as text:
             text.write("".join(f"{name}\n" for name in names if name.isprintable()))
         os.replace(f"{asking}.new", file)
@@ -138,26 +166,3 @@ def _forget_old(folder: str) -> None:
         path = os.path.join(folder, name)
         if _age(path) > _KEPT_SECONDS:
             os.unlink(path)
-
-
-def _names(profile: Profile, settings: ConnectionSettings | None, kind: str, about: str) -> Iterator[str]:
-    from katax_cli.core.resilience.deadline import Deadline
-    from katax_cli.services.runtime.runtime import Runtime
-
-    if settings is None:
-        from katax_cli.services.cron.manage import Cron
-
-        with Cron(profile) as jobs:
-            yield from [job.name for job in jobs.jobs()]
-        return
-    with Runtime(profile, deadline=Deadline(_ASKING_SECONDS), one_shot=True) as runtime:
-        if kind == "keys":
-            from katax_cli.services.redis.keyspace import Keyspace
-
-            yield from Keyspace(runtime.redis(settings), settings.prefix).beginning_with(about)
-        elif kind == "tables":
-            yield from (table.name for table in runtime.tabular(settings).tables())
-        else:
-            described = runtime.tabular(settings).describe(about)
-            ending = "=" if kind == "assignments" else ""
-            yield from (column.name + ending for column in (described.columns if described else ()))

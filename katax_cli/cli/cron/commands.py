@@ -12,6 +12,7 @@ from katax_cli.cli.cron.run import (
     confirm_removal,
     cron,
     daemon,
+    explained,
     job_table,
     policies,
     streamed,
@@ -29,7 +30,7 @@ from katax_cli.cli.cron.views import (
     brief,
     change_text,
     job_row,
-    next_rows,
+    occurrences,
     output_of,
     run_row,
 )
@@ -73,7 +74,10 @@ def next_(
     for job in chosen:
         for change in clock_changes(job.schedule, now, now + YEAR):
             call.diagnostics.note(f"{job.name}: {change_text(change)}")
-    call.out.rows(NEXT_HEADER, [list(next_rows(job, now, number)) for job in chosen])
+    call.out.rows(
+        NEXT_HEADER,
+        [[(job.name, *row) for row in occurrences(job.schedule, now, number)] for job in chosen],
+    )
 
 
 @group.command("explain")
@@ -83,8 +87,6 @@ def explain(
     number: Number = 5,
 ) -> None:
     """Explain a schedule: its meaning, its next occurrences, the effect of changes of the clock."""
-    from katax_cli.cli.cron.run import explained
-
     call.out.rows(EXPLAIN_HEADER, [list(explained(call, name, number))])
 
 

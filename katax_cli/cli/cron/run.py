@@ -36,16 +36,17 @@ def cron(call: Invocation) -> Iterator[Cron]:
 
 def explained(call: Invocation, text: str, number: int) -> Iterator[tuple[object, ...]]:
     """The rows about a job, or about a schedule, which no job's name looks like."""
-    from katax_cli.cli.cron.views import explain_rows, schedule_rows
+    from katax_cli.cli.cron.views import explain_rows
     from katax_cli.core.schedule.schedule import own_zone, parse_schedule
     from katax_cli.services.cron.definition.catalog import timezone_of
 
     with cron(call) as jobs:
         now = jobs.clock.now()
         if not (" " in text.strip() or text.startswith("@")):
-            return explain_rows(jobs.job(text), now, number)
+            job = jobs.job(text)
+            return explain_rows(job.schedule, job.timezone, now, number, of=job)
         zone = own_zone(text.strip())[0] or timezone_of(jobs.profile)
-        return schedule_rows(parse_schedule(text, zone), zone, now, number)
+        return explain_rows(parse_schedule(text, zone), zone, now, number)
 
 
 def job_table(

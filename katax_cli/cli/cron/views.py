@@ -37,13 +37,8 @@ def job_row(job: Job, now: float, *, enabled: bool) -> tuple[object, ...]:
     )
 
 
-def next_rows(job: Job, now: float, number: int) -> Iterator[tuple[object, ...]]:
+def occurrences(schedule: Schedule, now: float, number: int) -> Iterator[tuple[datetime, str | None]]:
     """The next occurrences, with a note where a change of the clock moved one."""
-    for at, note in _next(job.schedule, now, number):
-        yield (job.name, at, note)
-
-
-def _next(schedule: Schedule, now: float, number: int) -> Iterator[tuple[datetime, str | None]]:
     moved = {
         change.at: change.effect
         for change in clock_changes(schedule, now, now + YEAR)
@@ -56,29 +51,18 @@ def _next(schedule: Schedule, now: float, number: int) -> Iterator[tuple[datetim
         at, number = schedule.after(at), number - 1
 
 
-def explain_rows(job: Job, now: float, number: int) -> Iterator[tuple[object, ...]]:
-    """The meaning of the schedule, its next occurrences, and every change of the clock in the next 12 months."""
-    yield from _meaning(job.schedule, job.timezone)
-    for text in _policies(job):
-        yield ("policy", None, text)
-    yield from _occurrences(job.schedule, now, number)
-
-
-def schedule_rows(schedule: Schedule, timezone: str, now: float, number: int) -> Iterator[tuple[object, ...]]:
-    """The same for a schedule of no job."""
-    yield from _meaning(schedule, timezone)
-    yield from _occurrences(schedule, now, number)
-
-
-def _meaning(schedule: Schedule, timezone: str) -> Iterator[tuple[object, ...]]:
+def explain_rows(
+    schedule: Schedule, timezone: str, now: float, number: int, *, of: Job | None = None
+) -> Iterator[tuple[object, ...]]:
+    """The meaning of a schedule and the policies `of` its job, if it has one; its next occurrences, and every change
+    of the clock in the next 12 months."""
     yield ("schedule", None, f"{schedule.text} in {timezone}: {schedule.canonical}")
     said = in_english(schedule)
     if said is not None:
         yield ("meaning", None, said)
-
-
-def _occurrences(schedule: Schedule, now: float, number: int) -> Iterator[tuple[object, ...]]:
-    for at, note in _next(schedule, now, number):
+    for text in _policies(of) if of is not None else ():
+        yield ("policy", None, text)
+    for at, note in occurrences(schedule, now, number):
         yield ("next", at, note)
     for change in clock_changes(schedule, now, now + YEAR):
         yield ("clock change", _shown(change.at, change.offset), change_text(change))

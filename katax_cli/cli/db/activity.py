@@ -12,7 +12,6 @@ from katax_cli.cli.db.views import (
     ACTIVITY_HEADER,
     BLOCKING,
     BLOCKING_HEADER,
-    activity_row,
     blocking_row,
     outcome_facts,
     session_line,
@@ -114,7 +113,7 @@ def _list(chosen: Scope, seconds: float | None = None) -> tuple[ExitCode, list[s
     def work(database: Database) -> list[Sequence[object]]:
         listed = activity(database, timeout=seconds)
         unseen.extend(listed.unseen)
-        return [activity_row(session) for session in listed.sessions]
+        return [session[: len(ACTIVITY_HEADER)] for session in listed.sessions]
 
     code = chosen.answer_each(ACTIVITY_HEADER, work, manner=ACTIVITY)
     return code, list(dict.fromkeys(unseen))

@@ -247,7 +247,10 @@ def rows_of(data: bytes) -> list[Row]:
     rows = document if isinstance(document, list) else [document]
     if not rows or not all(isinstance(row, dict) and row for row in rows):
         raise typer.BadParameter("--json takes an object with columns, or an array of such objects")
-    return [{name: _plain(value) for name, value in row.items()} for row in rows]
+    return [
+        {name: to_json(value) if isinstance(value, dict | list) else value for name, value in row.items()}
+        for row in rows
+    ]
 
 
 def named(text: str) -> TableSource:
@@ -305,10 +308,6 @@ def _given_rows(pairs: Sequence[str], document: bytes | None) -> list[Row]:
     if pairs:
         raise typer.BadParameter("give COL=VALUE words or --json, one of the two")
     return rows_of(document)
-
-
-def _plain(value: Any) -> Any:
-    return to_json(value) if isinstance(value, dict | list) else value
 
 
 def _parts(text: str | None) -> list[str]:

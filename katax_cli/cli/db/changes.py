@@ -10,8 +10,9 @@ from katax_cli.cli.db.documents.commands import Filter
 from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.group import Group
 from katax_cli.cli.shell.invocation import Invocation
-from katax_cli.cli.shell.scope import Scope, Target, scope
-from katax_cli.core.engine_names import SQL_ENGINES, TABLE_ENGINES
+from katax_cli.cli.shell.scope import Scope, scope
+from katax_cli.cli.shell.target import SQL, TABLES, Target
+from katax_cli.core.engine_names import SQL_ENGINES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,14 +20,6 @@ if TYPE_CHECKING:
     from katax_cli.profiles.model.model import Profile
 
 group = Group()
-
-SQL = Target(
-    types=SQL_ENGINES,
-    preferred="main",
-    lacks="SQL",
-    instead={"mongodb": "'katax db find', 'db aggregate' or 'db command'"},
-)
-TABLES = Target(types=TABLE_ENGINES, preferred="main", lacks="tables")
 
 TableName = Annotated[str, typer.Argument(metavar="TABLE", help="NAME, or 'NAME ALIAS'.")]
 Values = Annotated[list[str] | None, typer.Argument(metavar="COL=VALUE...", help="Columns and their values.")]

@@ -8,7 +8,7 @@ import typer
 
 from katax_cli.cli.db.activity import group as activity_commands
 from katax_cli.cli.db.backups.backup import group as backup_commands
-from katax_cli.cli.db.changes import SQL, TABLES, MaxRows, Param, TableName, Where
+from katax_cli.cli.db.changes import MaxRows, Param, TableName, Where
 from katax_cli.cli.db.changes import group as change_commands
 from katax_cli.cli.db.documents.commands import group as document_commands
 from katax_cli.cli.db.journal import group as journal_commands
@@ -20,7 +20,6 @@ from katax_cli.cli.db.views import (
     SIZE_HEADER,
     TABLE_HEADER,
     column_row,
-    metrics_row,
     size_row,
     table_row,
 )
@@ -29,8 +28,8 @@ from katax_cli.cli.shell.group import Group
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.options import duration
 from katax_cli.cli.shell.options import limit as seconds
-from katax_cli.cli.shell.scope import Target, scope
-from katax_cli.core.engine_names import ENGINE_NAMES
+from katax_cli.cli.shell.scope import scope
+from katax_cli.cli.shell.target import ANY, SQL, TABLES
 
 if TYPE_CHECKING:
     from katax_cli.services.databases.database import Database
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
 
 group = Group()
 
-ANY = Target(types=ENGINE_NAMES, preferred="main")
 PING_HEADER = ("connection", "type", "address", "latency_ms")
 
 
@@ -92,7 +90,7 @@ def query(
     values = parameters(args or [], param or [])
     plan = QueryPlan(lambda _: (text, values), limit=limit, max_rows=max_rows_affected, replica=replica)
     if watch is not None:
-        watch_query(call, SQL, plan, every=seconds(watch))
+        watch_query(call, plan, every=seconds(watch))
     with scope(call, SQL) as chosen:
         return run_query(chosen, plan)
 
@@ -211,7 +209,7 @@ def size(
     if table is not None:
         from katax_cli.cli.db.inspect import table_size
 
-        return table_size(call, TABLES, table)
+        return table_size(call, table)
 
     def work(database: Database) -> list[tuple[object, ...]]:
         return [size_row(database.settings, database.metrics())]
@@ -229,7 +227,7 @@ def metrics(call: Invocation) -> ExitCode:
             return ExitCode.DONE
 
         def work(database: Database) -> list[tuple[object, ...]]:
-            return [metrics_row(database.settings, database.metrics())]
+            return [(database.name, database.engine.name, dict(database.metrics()))]
 
         return chosen.answer_each(METRICS_HEADER, work, named=True)
 
@@ -247,7 +245,7 @@ def slow(
     """
     from katax_cli.cli.db.inspect import slow_queries
 
-    return slow_queries(call, ANY, None if over is None else duration(over) * 1000)
+    return slow_queries(call, None if over is None else duration(over) * 1000)
 
 
 group.commands.update(transfer_commands.commands)
@@ -267,7 +265,7 @@ def truncate(
     """Delete all rows of tables and restart their counters; shows first what would be lost."""
     from katax_cli.cli.db.empty import empty_tables
 
-    empty_tables(call, TABLES, tables or [], cascade=cascade)
+    empty_tables(call, tables or [], cascade=cascade)
 
 
 @group.command("reset")
@@ -279,7 +277,7 @@ def reset(
     """Drop everything in the database; shows first what would be lost."""
     from katax_cli.cli.db.empty import reset_database
 
-    reset_database(call, TABLES, migrate=migrate, seed=seed)
+    reset_database(call, migrate=migrate, seed=seed)
 
 
 @group.command("create")
@@ -287,7 +285,7 @@ def create(call: Invocation) -> None:
     """Create the database of a connection, by its server's maintenance database; exit 0 if it exists."""
     from katax_cli.cli.db.empty import create_database
 
-    create_database(call, SQL)
+    create_database(call)
 
 
 @group.command("drop")
@@ -295,7 +293,7 @@ def drop(call: Invocation) -> None:
     """Drop the database of a connection with all that is in it; shows first what would be lost."""
     from katax_cli.cli.db.empty import drop_database
 
-    drop_database(call, SQL)
+    drop_database(call)
 
 
 group.commands.update(document_commands.commands)

@@ -14,7 +14,8 @@ from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.journal import recorded
 from katax_cli.cli.shell.progress import Progress
-from katax_cli.cli.shell.scope import Scope, Target
+from katax_cli.cli.shell.scope import Scope
+from katax_cli.cli.shell.target import TABLES
 from katax_cli.errors import ConfigError, WrongEngine
 from katax_cli.services.transfer.copy import OWN_TABLES, CopiedTable, Copy, CopyPlan, TableReport
 from katax_cli.services.transfer.diff import Difference, DiffPlan, differences
@@ -43,12 +44,12 @@ class Pair(NamedTuple):
 
 
 @contextmanager
-def pair(call: Invocation, target: Target, names: tuple[str, str], *, writes: bool) -> Iterator[Pair]:
+def pair(call: Invocation, names: tuple[str, str], *, writes: bool) -> Iterator[Pair]:
     """Two connections, each NAME of the profile or PROFILE/NAME. Raises ConfigError for one that stands twice."""
     if call.connections:
         raise typer.BadParameter("the connections are named as SRC and DST, not by -c")
     with ExitStack() as stack:
-        scopes = [stack.enter_context(_side(call, target, name)) for name in names]
+        scopes = [stack.enter_context(_side(call, name)) for name in names]
         source, destination = (scope.one for scope in scopes)
         if scopes[0].profile.name == scopes[1].profile.name and source.name == destination.name:
             raise ConfigError(f"{source.name!r} stands on both sides; name another connection")
@@ -70,18 +71,18 @@ def _refuse_unlike(call: Invocation, source: ConnectionSettings, target: Connect
 
 
 @contextmanager
-def _side(call: Invocation, target: Target, name: str) -> Iterator[Scope]:
+def _side(call: Invocation, name: str) -> Iterator[Scope]:
     profile, slash, connection = name.rpartition("/")
     with call.runtime(seconds=None, profile=profile or None) as runtime:
         settings = runtime.profile.connection(connection if slash else name)
-        if settings.type not in target.types:
-            raise WrongEngine(settings.type, target.lacks, wanted_by=call.command, works_on=target.types)
+        if settings.type not in TABLES.types:
+            raise WrongEngine(settings.type, TABLES.lacks, wanted_by=call.command, works_on=TABLES.types)
         yield Scope(call, runtime, (settings,))
 
 
-def run_copy(call: Invocation, target: Target, names: tuple[str, str], plan: CopyPlan) -> ExitCode:
+def run_copy(call: Invocation, names: tuple[str, str], plan: CopyPlan) -> ExitCode:
     """Reports the types, copies, and prints a row for each table; 1 when the rows of both sides are not the same."""
-    with pair(call, target, names, writes=True) as sides:
+    with pair(call, names, writes=True) as sides:
         sides.target.settings.refuse_read_only()
         ledger = sides.scope.profile.migrate.table
         plan = replace(plan, skipped=plan.skipped | {ledger, f"{ledger}_lock"})
@@ -188,9 +189,9 @@ def copied_row(table: CopiedTable) -> tuple[object, ...]:
     )
 
 
-def run_diff(call: Invocation, target: Target, names: tuple[str, str], plan: DiffPlan) -> ExitCode:
+def run_diff(call: Invocation, names: tuple[str, str], plan: DiffPlan) -> ExitCode:
     """Prints a row for each difference as it is found; 1 when there is one."""
-    with pair(call, target, names, writes=False) as sides:
+    with pair(call, names, writes=False) as sides:
         migrations = sides.scope.profile.migrate.table
         plan = replace(plan, skipped=OWN_TABLES | {f"{migrations}_lock"}, migrations=migrations)
         if sides.of_documents:

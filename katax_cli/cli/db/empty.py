@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from katax_cli.cli.seed.run import refuse_protected, seeder
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.journal import recorded
-from katax_cli.cli.shell.scope import Scope, Target, scope
+from katax_cli.cli.shell.scope import Scope, scope
+from katax_cli.cli.shell.target import SQL, TABLES
 from katax_cli.core.roles import Tier
 from katax_cli.core.text.text import counted
 from katax_cli.services.tables import lifetime, reset
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
 _PREVIEWED = 50
 
 
-def empty_tables(call: Invocation, target: Target, names: Sequence[str], *, cascade: bool) -> None:
+def empty_tables(call: Invocation, names: Sequence[str], *, cascade: bool) -> None:
     """Shows what would be lost, asks, and empties the tables."""
-    with scope(call, target, named=True) as chosen:
+    with scope(call, TABLES, named=True) as chosen:
         database = chosen.tabular
         doomed = plan(database, names, keep=[chosen.profile.migrate.table], cascade=cascade)
         facts = {
@@ -38,14 +39,15 @@ def empty_tables(call: Invocation, target: Target, names: Sequence[str], *, casc
     call.out.action(facts)
 
 
-def reset_database(call: Invocation, target: Target, *, migrate: bool, seed: bool) -> None:
+def reset_database(call: Invocation, *, migrate: bool, seed: bool) -> None:
     """Shows what would be lost, asks, drops all of it, and fills the database again as far as asked."""
-    with scope(call, target, seconds=None, named=True) as chosen:
+    with scope(call, TABLES, seconds=None, named=True) as chosen:
         desk = _checked_desk(chosen) if migrate else None
         if desk is not None:
             chosen = desk.chosen
         if seed:
-            _check_seeds(chosen)
+            refuse_protected(chosen.profile, chosen.one)
+            seeder(chosen, chosen.tabular).check()
         database = chosen.tabular
         found = reset.objects(database)
         _preview(call, [str(one) for one in found])
@@ -63,9 +65,9 @@ def reset_database(call: Invocation, target: Target, *, migrate: bool, seed: boo
     call.out.action(facts)
 
 
-def create_database(call: Invocation, target: Target) -> None:
+def create_database(call: Invocation) -> None:
     """Creates the database of the connection; that it is there already is said, and no error."""
-    with scope(call, target, named=True) as chosen:
+    with scope(call, SQL, named=True) as chosen:
         settings, sql = chosen.one, chosen.runtime.sql
         settings.refuse_read_only()
         name = lifetime.database_name(settings)
@@ -80,9 +82,9 @@ def create_database(call: Invocation, target: Target) -> None:
     call.out.action({"database": name, "created": created})
 
 
-def drop_database(call: Invocation, target: Target) -> None:
+def drop_database(call: Invocation) -> None:
     """Shows what would be lost, asks, and drops the database of the connection; none there is no error."""
-    with scope(call, target, seconds=None, named=True) as chosen:
+    with scope(call, SQL, seconds=None, named=True) as chosen:
         settings, sql = chosen.one, chosen.runtime.sql
         name = lifetime.database_name(settings)
         there = lifetime.exists(settings, sql)
@@ -108,12 +110,6 @@ def _checked_desk(chosen: Scope) -> Desk:
     for file in files.scan(desk.one.directory):
         desk.one.job(file, "up")
     return desk
-
-
-def _check_seeds(chosen: Scope) -> None:
-    """The same for seeds."""
-    refuse_protected(chosen.profile, chosen.one)
-    seeder(chosen, chosen.tabular).check()
 
 
 def _preview(call: Invocation, lines: Sequence[str]) -> None:

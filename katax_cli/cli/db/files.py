@@ -17,7 +17,8 @@ import typer
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.journal import recorded
 from katax_cli.cli.shell.progress import Progress
-from katax_cli.cli.shell.scope import Scope, Target, scope
+from katax_cli.cli.shell.scope import Scope, scope
+from katax_cli.cli.shell.target import TABLES
 from katax_cli.core.roles import Tier
 from katax_cli.errors import ConfigError
 from katax_cli.services.transfer.formats.files import FORMATS, FileKind, compressed, kind_of, seekable
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 def run_export(
     call: Invocation,
-    target: Target,
     table: str | None,
     query: str | None,
     filter: str | None,
@@ -50,7 +50,7 @@ def run_export(
     text = None if query is None else call.input_bytes(query).decode("utf-8-sig")
     form = CsvForm(call.shared.null or "", delimiter_of(delimiter), header=not call.shared.no_header)
     kind = chosen_kind(call, call.shared.output, call.shared.format)
-    with scope(call, target, seconds=None) as chosen:
+    with scope(call, TABLES, seconds=None) as chosen:
         if chosen.one.type == "mongodb":
             from katax_cli.cli.db.documents.files import export_collection
 
@@ -93,7 +93,6 @@ def delimiter_of(word: str) -> str:
 
 def run_import(
     call: Invocation,
-    target: Target,
     name: str,
     plan: ImportPlan,
     *,
@@ -115,7 +114,7 @@ def run_import(
         source = RowFile("stdin" if name == "-" else name, file, kind, form, encoding, columns)
         if not call.shared.dry_run:
             source.begin_digest()
-        chosen = stack.enter_context(scope(call, target, seconds=None, named=True))
+        chosen = stack.enter_context(scope(call, TABLES, seconds=None, named=True))
         documents = chosen.one.type == "mongodb"
         if documents:
             from katax_cli.cli.db.documents.files import how_documents_are_read, of_documents

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from katax_cli.cli.db.views import SLOW_HEADER, TABLE_SIZE_HEADER, slow_row, table_size_row
+from katax_cli.cli.db.views import SLOW_HEADER, TABLE_SIZE_HEADER, table_size_row
 from katax_cli.cli.shell.exits import ExitCode, worst
 from katax_cli.cli.shell.invocation import Invocation
-from katax_cli.cli.shell.scope import Target, scope
+from katax_cli.cli.shell.scope import scope
+from katax_cli.cli.shell.target import ANY, TABLES
 from katax_cli.errors import AuthenticationFailed, ConfigError
 from katax_cli.services.state.report_rows import own_slow_queries
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from katax_cli.services.databases.sql import SqlDatabase
 
 
-def table_size(call: Invocation, target: Target, name: str) -> ExitCode:
+def table_size(call: Invocation, name: str) -> ExitCode:
     """A table with its indexes, on each connection; a connection without it costs its own row and exit 1."""
     missing: list[str] = []
 
@@ -28,22 +29,22 @@ def table_size(call: Invocation, target: Target, name: str) -> ExitCode:
             return []
         return [table_size_row(database.settings, found.table)]
 
-    with scope(call, target) as chosen:
+    with scope(call, TABLES) as chosen:
         code = chosen.answer_each(TABLE_SIZE_HEADER, work, named=True)
     for connection in missing:
         call.diagnostics.note(f"no table named {name!r} on {connection!r}; see 'katax db tables'")
     return worst([code, ExitCode.NO if missing else ExitCode.DONE])
 
 
-def slow_queries(call: Invocation, target: Target, over_ms: float | None) -> ExitCode:
+def slow_queries(call: Invocation, over_ms: float | None) -> ExitCode:
     """Slow statements that the server remembers; else, which is said, those of katax that its processes report."""
     notes: list[str] = []
-    with scope(call, target) as chosen:
+    with scope(call, ANY) as chosen:
         least = chosen.profile.logging.slow_query_ms if over_ms is None else over_ms
 
         def work(database: Database) -> list[tuple[object, ...]]:
             try:
-                return [slow_row(query, "server") for query in database.slow_queries(least)]
+                return [(*query, "server") for query in database.slow_queries(least)]
             except AuthenticationFailed:
                 raise
             except ConfigError as error:
@@ -51,7 +52,7 @@ def slow_queries(call: Invocation, target: Target, over_ms: float | None) -> Exi
                 if not own:
                     raise
                 notes.append(f"{error}; these are calls of katax's own processes")
-                return [slow_row(query, "katax") for query in own]
+                return [(*query, "katax") for query in own]
 
         code = chosen.answer_each(SLOW_HEADER, work)
     for note in notes:

@@ -14,7 +14,8 @@ from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.journal import MOST_TEXT, recorded
 from katax_cli.cli.shell.output import OF_A_SERVER
-from katax_cli.cli.shell.scope import Scope, Target
+from katax_cli.cli.shell.scope import Scope
+from katax_cli.cli.shell.target import SQL
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import AnySql, Statement, redact, split, statement_of, with_values
 from katax_cli.engines.base import Params, Row, RowStream
@@ -89,7 +90,7 @@ class QueryPlan:
     timeout: float | None = None
 
 
-def watch_query(call: Invocation, target: Target, plan: QueryPlan, every: float) -> Never:
+def watch_query(call: Invocation, plan: QueryPlan, every: float) -> Never:
     """Runs a statement that only reads again and again, and shows its rows each time."""
     height = call.streams.height if call.out.format == "table" else None
     limits = [limit for limit in (plan.limit, height) if limit is not None]
@@ -106,7 +107,7 @@ def watch_query(call: Invocation, target: Target, plan: QueryPlan, every: float)
 
     from katax_cli.cli.shell.watch import watch_answers
 
-    watch_answers(call, target, every=every, answer=answer)
+    watch_answers(call, SQL, every=every, answer=answer)
 
 
 def run_query(chosen: Scope, plan: QueryPlan) -> ExitCode:

@@ -14,7 +14,6 @@ from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.journal import WriteRecord, recorded
 from katax_cli.cli.shell.output import OF_A_SERVER
 from katax_cli.cli.shell.scope import Scope
-from katax_cli.core.engine_names import Dialect
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import Statement, split
 from katax_cli.core.text.text import to_json, unique_names
@@ -138,12 +137,8 @@ class _Results:
 
 
 def _statements(text: str, settings: ConnectionSettings) -> list[Statement]:
-    return list(split(text, _dialect(settings)))
-
-
-def _dialect(settings: ConnectionSettings) -> Dialect:
     assert settings.type in ("postgresql", "mysql", "sqlite")
-    return settings.type
+    return list(split(text, settings.type))
 
 
 def _only_planned(call: Invocation, scripts: Mapping[str, Sequence[Statement]]) -> bool:

@@ -9,8 +9,8 @@ import typer
 from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.group import Group
 from katax_cli.cli.shell.invocation import Invocation
-from katax_cli.cli.shell.scope import Scope, Target, scope
-from katax_cli.core.engine_names import ENGINE_NAMES
+from katax_cli.cli.shell.scope import Scope, scope
+from katax_cli.cli.shell.target import ANY
 from katax_cli.errors import KataxError
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from katax_cli.services.databases.sql import SqlDatabase
 
 group = Group()
-
-_ANY = Target(types=ENGINE_NAMES, preferred="main")
 
 
 @group.command("shell")
@@ -34,7 +32,7 @@ def shell(
     """Type statements one by one, with completion; lines of a pipe run up to the first error."""
     if call.shared.dry_run:
         raise typer.BadParameter("a shell has no --dry-run")
-    with scope(call, _ANY, endless=True) as chosen:
+    with scope(call, ANY, endless=True) as chosen:
         return _native(chosen) if native else _talk(chosen)
 
 

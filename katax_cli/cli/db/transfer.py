@@ -9,12 +9,9 @@ import typer
 from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.group import Group
 from katax_cli.cli.shell.invocation import Invocation
-from katax_cli.cli.shell.scope import Target
-from katax_cli.core.engine_names import TABLE_ENGINES
 
 group = Group()
 
-TABLES = Target(types=TABLE_ENGINES, preferred="main", lacks="tables")
 MORE_FORMATS = ("sql", "parquet")
 
 Delimiter = Annotated[
@@ -44,7 +41,7 @@ def export(
     """
     from katax_cli.cli.db.files import run_export
 
-    run_export(call, TABLES, table, query, filter, delimiter=delimiter)
+    run_export(call, table, query, filter, delimiter=delimiter)
 
 
 @group.command("import")
@@ -89,7 +86,7 @@ def import_(
 
     names = tuple(name.strip() for name in (key or "").split(",") if name.strip())
     plan = ImportPlan(table, names, create, replace, again, max_errors, rejects)
-    run_import(call, TABLES, file, plan, format=file_format, encoding=encoding, delimiter=delimiter)
+    run_import(call, file, plan, format=file_format, encoding=encoding, delimiter=delimiter)
 
 
 Side = "NAME or PROFILE/NAME of a connection."
@@ -126,7 +123,7 @@ def copy(
     plan = CopyPlan(
         tuple(tables or ()), checksums=checksums, not_consistent=not_consistent, zero_dates=zero_dates
     )
-    return run_copy(call, TABLES, (source, destination), plan)
+    return run_copy(call, (source, destination), plan)
 
 
 @group.command("diff")
@@ -149,4 +146,4 @@ def diff(
     from katax_cli.cli.db.copying import run_diff
     from katax_cli.services.transfer.diff import DiffPlan
 
-    return run_diff(call, TABLES, (source, destination), DiffPlan(tuple(tables or ()), rows=rows))
+    return run_diff(call, (source, destination), DiffPlan(tuple(tables or ()), rows=rows))

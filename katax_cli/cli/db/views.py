@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from katax_cli.cli.shell.output import Manner
 from katax_cli.core.settings import ConnectionSettings
-from katax_cli.engines.base import SlowQuery, Table, TableColumn, TableDescription
+from katax_cli.engines.base import Table, TableColumn, TableDescription
 
 if TYPE_CHECKING:
     from katax_cli.engines.activity import SessionActivity
@@ -70,22 +70,9 @@ def size_row(settings: ConnectionSettings, metrics: Mapping[str, object]) -> tup
     return (settings.name, settings.type, size, metrics.get("tables"))
 
 
-def metrics_row(settings: ConnectionSettings, metrics: Mapping[str, object]) -> tuple[object, ...]:
-    """Engines count different things, so what they count is one value."""
-    return (settings.name, settings.type, dict(metrics))
-
-
 def table_size_row(settings: ConnectionSettings, table: Table) -> tuple[object, ...]:
     name = f"{table.schema}.{table.name}" if table.schema and settings.type == "postgresql" else table.name
     return (settings.name, settings.type, name, table.size_bytes, table.rows_estimate)
-
-
-def slow_row(slow: SlowQuery, source: Literal["server", "katax"]) -> tuple[object, ...]:
-    return (*slow, source)
-
-
-def activity_row(session: SessionActivity) -> tuple[object, ...]:
-    return session[: len(ACTIVITY_HEADER)]
 
 
 def blocking_row(blocked: Blocked, *, drawn: bool) -> tuple[object, ...]:

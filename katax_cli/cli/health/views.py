@@ -59,7 +59,7 @@ def view(out: Output, report: HealthReport, policy: HealthPolicy) -> bytes:
     if out.format == "nagios":
         return nagios(report, policy).encode()
     if out.format == "prometheus":
-        return prometheus(report).encode()
+        return "".join(_prometheus(report)).encode()
     buffer = io.BytesIO()
     deep = any(connection.depth for connection in report.connections.values())
     header, rows = (DEPTH, deep_rows(report)) if deep else (COLUMNS, _rows(report))
@@ -155,11 +155,6 @@ def _why(health: ConnectionHealth) -> str:
     return " ".join(f"{health.status} ({reason})".replace("|", "/").split()) if reason else health.status
 
 
-def prometheus(report: HealthReport) -> str:
-    """Prometheus text exposition format 0.0.4; labels are connection names only."""
-    return "".join(_metrics(report))
-
-
 _GAUGES: tuple[tuple[str, str, Gauge], ...] = (
     ("katax_up", "1 when the connection is not unhealthy.", lambda one: float(one.status != "unhealthy")),
     ("katax_degraded", "1 when the connection is degraded.", lambda one: float(one.status == "degraded")),
@@ -168,7 +163,8 @@ _GAUGES: tuple[tuple[str, str, Gauge], ...] = (
 )
 
 
-def _metrics(report: HealthReport) -> Iterator[str]:
+def _prometheus(report: HealthReport) -> Iterator[str]:
+    """Prometheus text exposition format 0.0.4; labels are connection names only."""
     profile = escaped(report.profile)
     for name, text, value in _GAUGES:
         yield f"# HELP {name} {text}\n# TYPE {name} gauge\n"

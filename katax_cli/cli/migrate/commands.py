@@ -11,13 +11,11 @@ from katax_cli.cli.migrate.views import (
     CHECK_HEADER,
     PLAN_HEADER,
     STATUS_HEADER,
-    VERIFY_HEADER,
     check_row,
     is_settled,
     plan_row,
     rehearsal_facts,
     status_row,
-    verify_row,
 )
 from katax_cli.cli.shell.exits import ExitCode, worst
 from katax_cli.cli.shell.group import Group
@@ -262,11 +260,11 @@ def plan(call: Invocation) -> None:
 def verify(call: Invocation) -> ExitCode:
     """Run the VERIFY sections of applied migrations, changing nothing; exit 1 when one fails."""
     from katax_cli.cli.migrate.run import desk
-    from katax_cli.services.migrate.verify import verify
+    from katax_cli.services.migrate.verify import Proof, verify
 
     with desk(call) as table:
         proofs = verify(table.one)
-        call.out.rows(VERIFY_HEADER, [[verify_row(proof) for proof in proofs]], Manner(below="message"))
+        call.out.rows(Proof._fields, [proofs], Manner(below="message"))
         return ExitCode.DONE if all(proof.ok for proof in proofs) else ExitCode.NO
 
 

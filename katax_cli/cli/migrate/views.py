@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from katax_cli.services.migrate.forecast import Forecast
     from katax_cli.services.migrate.rehearse import Rehearsal
     from katax_cli.services.migrate.values import Outcome, Standing
-    from katax_cli.services.migrate.verify import Proof
 
 STATUS_HEADER = ("version", "name", "state", "applied_at", "duration_ms")
 CHECK_HEADER = ("connection", "ok", "applied", "pending", "failed", "missing", "modified")
@@ -18,7 +17,6 @@ CHECK_HEADER = ("connection", "ok", "applied", "pending", "failed", "missing", "
 PLAN_HEADER = (
     "version", "name", "line", "statement", "lock", "on", "transactional", "rewrites", "blockers", "advice",
 )  # fmt: skip
-VERIFY_HEADER = ("version", "name", "line", "ok", "message")
 
 
 def status_row(one: Standing) -> tuple[object, ...]:
@@ -56,10 +54,6 @@ def plan_row(one: Forecast) -> tuple[object, ...]:
         list(one.blockers),
         one.advice,
     )
-
-
-def verify_row(one: Proof) -> tuple[object, ...]:
-    return (one.version, one.name, one.line, one.ok, one.message)
 
 
 def rehearsal_facts(one: Rehearsal) -> dict[str, object]:

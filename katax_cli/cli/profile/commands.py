@@ -64,7 +64,7 @@ def check(
 
     Without a name all profiles, with --connect the one that would be used.
     """
-    from katax_cli.cli.profile.views import PROBLEM_HEADER, problem_line, problem_row, verdict
+    from katax_cli.cli.profile.views import PROBLEM_HEADER, problem_line, verdict
     from katax_cli.profiles.check import check_profile, check_profiles
     from katax_cli.services.cron.definition.catalog import mistake_of
 
@@ -79,7 +79,7 @@ def check(
         outcomes, code = _connect_each(call, name)
         problems += outcomes
     if call.out.format != "table":
-        call.out.rows(PROBLEM_HEADER, [[problem_row(problem) for problem in problems]])
+        call.out.rows(PROBLEM_HEADER, [[(problem.level, *problem[:-1]) for problem in problems]])
         return code
     for line in map(problem_line, problems):
         call.out.text(printable(line))

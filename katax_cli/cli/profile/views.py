@@ -7,11 +7,7 @@ from collections.abc import Sequence
 
 from katax_cli.profiles.model.problems import Problem
 
-PROBLEM_HEADER = ("level", "file", "line", "key", "message", "remedy")
-
-
-def problem_row(problem: Problem) -> tuple[object, ...]:
-    return (problem.level, problem.file, problem.line, problem.key, problem.message, problem.remedy)
+PROBLEM_HEADER = ("level", *Problem._fields[:-1])
 
 
 def problem_line(problem: Problem) -> str:

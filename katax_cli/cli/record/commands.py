@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -140,16 +141,17 @@ def list_(
     size: Annotated[int, typer.Option("--size", min=1, help="Records per page.")] = 10,
 ) -> None:
     """Print a page of records: items and pager; with -f csv or tsv a row for each record."""
-    from katax_cli.cli.record.views import criteria, page_facts, pager_text, record_rows
+    from katax_cli.cli.record.views import criteria, record_rows
 
     wanted = criteria(where or [])
     with store(call, resource) as records:
-        page_of_records = records.list(wanted, page, size)
+        listed = records.list(wanted, page, size)
+    items, pager = listed.items, listed.pager
     if call.out.format in ("table", "json", "jsonl"):
-        call.out.scalar(page_facts(page_of_records))
+        call.out.scalar({"items": items, "pager": asdict(pager)})
     else:
-        call.out.rows(*record_rows(page_of_records.items))
-        call.diagnostics.note(pager_text(page_of_records))
+        call.out.rows(*record_rows(items))
+        call.diagnostics.note(f"page {pager.page}: {len(items)} of {pager.total} records")
 
 
 @group.command("count")
@@ -224,8 +226,7 @@ def subscribe(
     count: Annotated[int | None, typer.Option("--count", min=1, help="Number of events; then end.")] = None,
 ) -> None:
     """Print events as they arrive; reconnects by itself and notes gaps."""
-    from katax_cli.cli.pubsub.views import print_messages
-    from katax_cli.cli.record.views import event_row
+    from katax_cli.cli.pubsub.views import message_value, print_messages
     from katax_cli.services.redis.records import Records
 
     with scope(call, REDIS, endless=True) as chosen:
@@ -236,7 +237,7 @@ def subscribe(
             channels=[channel],
             patterns=[],
             header=EVENT_HEADER,
-            row=lambda message, text: event_row(key, message, text),
+            row=lambda message, text: (key, message_value(message, text), message.received_at),
             count=count,
         )
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 import typer
 
-from katax_cli.cli.pubsub.views import Unprinted, message_value
+from katax_cli.cli.pubsub.views import Unprinted
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.options import lifetime
 from katax_cli.cli.shell.redis import cell
@@ -17,8 +16,6 @@ from katax_cli.core.sql.conditions import parse_value
 from katax_cli.core.text.text import to_bytes
 from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.redis.record_watch import RecordEvent, RecordWatch
-from katax_cli.services.redis.records import RecordPage
-from katax_cli.services.redis.subscription import Message
 
 
 def moment_or_lifetime(word: str | None) -> float | datetime | None:
@@ -52,23 +49,10 @@ def _text(word: str) -> str:
     return word if value.kind == "bound" else value.text
 
 
-def page_facts(page: RecordPage) -> dict[str, Any]:
-    return {"items": page.items, "pager": asdict(page.pager)}
-
-
 def record_rows(items: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[list[Any]]]]:
     """A column for each field that a record has, the id first, and one batch of rows."""
     fields = dict.fromkeys(["id", *(field for item in items for field in item)])
     return list(fields), [[[item.get(field) for field in fields] for item in items]]
-
-
-def pager_text(page: RecordPage) -> str:
-    """`page 0: 10 of 27 records`."""
-    return f"page {page.pager.page}: {len(page.items)} of {page.pager.total} records"
-
-
-def event_row(key: str | None, message: Message, text: bool) -> tuple[object, ...]:
-    return (key, message_value(message, text), message.received_at)
 
 
 def print_changes(

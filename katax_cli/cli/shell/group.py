@@ -155,14 +155,12 @@ class _SharedOptionsCommand(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         entered: Entered = ctx.obj
-        given = {name: ctx.params.pop(name) for name in SHARED_NAMES if self._is_shared(name, ctx.params)}
+        names = {option.name for option in self._shared} & ctx.params.keys()
+        given = {name: ctx.params.pop(name) for name in SHARED_NAMES if name in names}
         shared = entered.shared.merged(given)
         with invocation(ctx.command_path.partition(" ")[2], shared, entered.streams, self.formats) as call:
             ctx.obj = call
             return super().invoke(ctx)
-
-    def _is_shared(self, name: str, params: Mapping[str, Any]) -> bool:
-        return name in params and any(option.name == name for option in self._shared)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         self.format_own(ctx, formatter)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from katax_cli.core.engine_names import EngineName
+from katax_cli.core.engine_names import ENGINE_NAMES, SQL_ENGINES, TABLE_ENGINES, EngineName
 
 
 class Target(NamedTuple):
@@ -20,4 +20,12 @@ class Target(NamedTuple):
     instead: Mapping[str, str] = {}
 
 
+ANY = Target(types=ENGINE_NAMES, preferred="main")
+SQL = Target(
+    types=SQL_ENGINES,
+    preferred="main",
+    lacks="SQL",
+    instead={"mongodb": "'katax db find', 'db aggregate' or 'db command'"},
+)
+TABLES = Target(types=TABLE_ENGINES, preferred="main", lacks="tables")
 REDIS = Target(types=("redis",), preferred="cache", lacks="Redis commands")

@@ -8,19 +8,18 @@ from katax_cli.cli.db.backups.run import backup_store
 from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.progress import Parts, Progress
-from katax_cli.cli.shell.scope import Scope, Target, scope
+from katax_cli.cli.shell.scope import Scope, scope
+from katax_cli.cli.shell.target import ANY
 from katax_cli.core.clock import SYSTEM
-from katax_cli.core.engine_names import ENGINE_NAMES
 from katax_cli.services.backup.create import BackupMade, create_backup
 from katax_cli.services.backup.work import StoppableWork
 
-BACKUPS = Target(types=ENGINE_NAMES, preferred="main")
 BACKUP_HEADER = ("connection", "path", "size_bytes", "tables", "rows", "left_out", "duration_ms")
 
 
 def run_backup(call: Invocation, out: str | None, *, jobs: int | None, allow_missing: bool) -> ExitCode:
     """Makes a backup of each connection and prints a row for each."""
-    with scope(call, BACKUPS, seconds=None) as chosen:
+    with scope(call, ANY, seconds=None) as chosen:
         names = [settings.name for settings in chosen.settings]
         work = StoppableWork(", ".join(names), chosen.runtime.deadline)
         store = backup_store(chosen.profile, out, work)
@@ -40,7 +39,8 @@ def run_backup(call: Invocation, out: str | None, *, jobs: int | None, allow_mis
                 tools=chosen.profile.backup.tools,
                 told=lambda count: written.told(database.name, count),
             )
-            _note_left_out(call, made)
+            for omission in made.manifest.left_out:
+                call.diagnostics.note(f"{database.name}: left out {omission.what}: {omission.why}")
             return [_row(made, (SYSTEM.monotonic() - began) * 1000)]
 
         with written.progress:
@@ -66,11 +66,6 @@ def _answer(chosen: Scope, back_up: Any, written: Parts) -> ExitCode:
             raise result
         call.out.action(dict(zip(header(), result[0], strict=True)))
     return ExitCode.DONE
-
-
-def _note_left_out(call: Invocation, made: BackupMade) -> None:
-    for omission in made.manifest.left_out:
-        call.diagnostics.note(f"{made.manifest.connection}: left out {omission.what}: {omission.why}")
 
 
 def _row(made: BackupMade, duration_ms: float) -> tuple[object, ...]:

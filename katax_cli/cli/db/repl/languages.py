@@ -7,8 +7,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
+from katax_cli.cli.db.documents.output import fields_and_rows
 from katax_cli.cli.db.repl.replies import as_cell, as_json, drawn, parts_of
 from katax_cli.cli.db.repl.suggestions import Suggest, of_mongodb, of_redis, of_sql
 from katax_cli.cli.db.run import may_write, redacted
@@ -311,7 +312,7 @@ class MongoLanguage(Language):
         if out.format in ("json", "jsonl"):
             out.text(self.dialogue.written(answer))
         else:
-            out.action({name: self._cell(value) for name, value in answer.items()})
+            out.action({name: self.dialogue.cell(value) for name, value in answer.items()})
         written = answer.get("n")
         return StatementAnswer(changed=written if isinstance(written, int) else None)
 
@@ -334,12 +335,8 @@ class MongoLanguage(Language):
 
     def _draw(self, out: Output, documents: Iterator[Document]) -> int:
         first = list(islice(documents, _DRAWN_DOCUMENTS))
-        names = list(dict.fromkeys(name for document in first for name in document))
-        rows = [[self._cell(document.get(name)) for name in names] for document in first]
+        names, rows = fields_and_rows(first, self.dialogue.cell)
         out.rows(names, [rows])
         if next(documents, None) is not None:
             out.note(f"there are more than {_DRAWN_DOCUMENTS} documents; add .limit(N), or use -f jsonl")
         return len(first)
-
-    def _cell(self, value: Any) -> object:
-        return self.dialogue.cell(value)

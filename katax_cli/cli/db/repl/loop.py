@@ -279,17 +279,13 @@ class Shell:
     def _describe(self, words: list[str]) -> None:
         out = self._call.out
         if not words:
-            tables = self._answer(self._language.tables)
+            tables = self._awaited(self._language.tables)
             out.rows(TABLE_HEADER, [[table_row(table) for table in tables]])
             return
-        found = self._answer(lambda: self._language.describe(words[0]))
+        found = self._awaited(lambda: self._language.describe(words[0]))
         if found is None:
             raise KataxError(f"no table named {words[0]!r} on {self._chosen.one.name!r}; \\d lists them")
         out.rows(COLUMN_HEADER, [[column_row(found, column) for column in found.columns]])
-
-    def _answer(self, question: Callable[[], T]) -> T:
-        """The answer to a question, which Ctrl-C can cancel."""
-        return self._awaited(question)
 
     def _expand(self, words: list[str]) -> None:
         out = self._call.out

@@ -6,11 +6,22 @@ import re
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
-from katax_cli.cli.db.repl.keywords import SQL_WORDS, TABLE_WORDS
 from katax_cli.core.engine_names import Dialect
 from katax_cli.core.sql import Token, code_tokens, quote_identifier
 from katax_cli.services.dialogue.mongodb import METHODS
 
+_SQL_WORDS: tuple[str, ...] = tuple(
+    """
+    ADD ALL ALTER ANALYZE AND AS ASC BEGIN BETWEEN BY CASCADE CASE CAST CHECK COLUMN COMMIT CONSTRAINT COUNT CREATE
+    CROSS CURRENT_DATE CURRENT_TIMESTAMP DATABASE DEFAULT DELETE DESC DISTINCT DROP ELSE END EXCEPT EXISTS EXPLAIN
+    FALSE FOREIGN FROM FULL FUNCTION GRANT GROUP HAVING IN INDEX INNER INSERT INTERSECT INTO IS JOIN KEY LEFT LIKE
+    LIMIT NATURAL NOT NULL OFFSET ON OR ORDER OUTER OVER PARTITION PRIMARY REFERENCES RENAME RETURNING REVOKE RIGHT
+    ROLLBACK SAVEPOINT SELECT SET SHOW TABLE TEMPORARY THEN TO TRIGGER TRUE TRUNCATE UNION UNIQUE UPDATE USING VALUES
+    VIEW WHEN WHERE WITH
+    """.split()  # noqa: SIM905
+)
+_TABLE_WORDS = frozenset({"FROM", "JOIN", "INTO", "UPDATE", "TABLE", "DESCRIBE", "DESC", "TRUNCATE", "VIEW"})
+"""A table follows these."""
 META_COMMANDS = ("\\d", "\\x", "\\watch", "\\timing", "\\?", "\\q")
 _WORD = re.compile(r"[\w$]*\Z")
 _PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_$]*\Z")
@@ -53,11 +64,12 @@ def of_sql(names: Names, dialect: Dialect) -> Suggest:
             owner = _found(_WORD, head[:-1])
             return _beginning(word, _named(names.columns(used.get(owner.lower(), owner)), dialect))
         previous = [token.text.upper() for token in code_tokens(head, dialect)][-1:]
-        if previous and previous[0] in TABLE_WORDS:
+        if previous and previous[0] in _TABLE_WORDS:
             return _beginning(word, _named(names.tables(), dialect))
         columns = [name for table in dict.fromkeys(used.values()) for name in names.columns(table)]
+        keywords = _SQL_WORDS if word.isupper() else map(str.lower, _SQL_WORDS)
         # Names first: a keyword is typed as fast as it is chosen.
-        return _beginning(word, [*_named(columns, dialect), *_cased(word), *_named(names.tables(), dialect)])
+        return _beginning(word, [*_named(columns, dialect), *keywords, *_named(names.tables(), dialect)])
 
     return suggest
 
@@ -121,10 +133,6 @@ def _beginning(word: str, candidates: Iterable[str]) -> Suggested:
     return Suggested(fitting, len(word))
 
 
-def _cased(word: str) -> Iterable[str]:
-    return SQL_WORDS if word.isupper() else map(str.lower, SQL_WORDS)
-
-
 def _named(names: Iterable[str], dialect: Dialect) -> list[str]:
     """Names as they stand in a statement: in quotes where the server would read another name without them."""
     plain = _PLAIN_NAME if dialect == "postgresql" else _ANY_CASE_NAME
@@ -135,7 +143,7 @@ def _tables_in(code: list[Token]) -> dict[str, str]:
     """The tables that a statement names, by their names and aliases in lower case."""
     tables: dict[str, str] = {}
     for at, token in enumerate(code[:-1]):
-        if token.text.upper() not in TABLE_WORDS or not _is_name(code[at + 1]):
+        if token.text.upper() not in _TABLE_WORDS or not _is_name(code[at + 1]):
             continue
         end = at + 1
         while end + 2 < len(code) and code[end + 1].text == "." and _is_name(code[end + 2]):
@@ -143,7 +151,7 @@ def _tables_in(code: list[Token]) -> dict[str, str]:
         name = ".".join(_bare(part.text) for part in code[at + 1 : end + 1 : 2])
         tables[name.lower()] = tables[name.rpartition(".")[2].lower()] = name
         alias = end + 2 if end + 2 < len(code) and code[end + 1].text.upper() == "AS" else end + 1
-        if alias < len(code) and _is_name(code[alias]) and code[alias].text.upper() not in SQL_WORDS:
+        if alias < len(code) and _is_name(code[alias]) and code[alias].text.upper() not in _SQL_WORDS:
             tables[_bare(code[alias].text).lower()] = name
     return tables
 

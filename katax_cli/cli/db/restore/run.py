@@ -7,13 +7,13 @@ from dataclasses import asdict
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from katax_cli.cli.db.backups.backup_run import BACKUPS
 from katax_cli.cli.db.backups.run import named_store
 from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.journal import recorded
 from katax_cli.cli.shell.progress import Progress
 from katax_cli.cli.shell.scope import scope
+from katax_cli.cli.shell.target import ANY
 from katax_cli.core.roles import Tier
 from katax_cli.errors import ConfigError
 from katax_cli.services.backup.restore.drill import drill_backup
@@ -32,7 +32,7 @@ def run_restore(
     call: Invocation, backup: str, into: str, *, swap: bool, jobs: int | None, out: str | None
 ) -> ExitCode:
     """Validates, asks, restores, and says how to switch over."""
-    with scope(call, BACKUPS, seconds=None, named=True) as chosen:
+    with scope(call, ANY, seconds=None, named=True) as chosen:
         chosen.one.refuse_read_only()
         work = StoppableWork(chosen.one.name, chosen.runtime.deadline)
         store = named_store(chosen.profile, out, backup, work)
