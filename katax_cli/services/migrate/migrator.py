@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.core.clock import SYSTEM, Clock, utc_text
 from katax_cli.errors import ConfigError, MigrationError, UnfinishedLoad
 from katax_cli.services.migrate import plan
 from katax_cli.services.migrate.access import LedgerAccess, Note
@@ -217,9 +216,7 @@ class Migrator(LedgerAccess):
             chosen = self.to_baseline(version)
             with runner.session.transaction():
                 for file in chosen:
-                    self.ledger.record(
-                        runner.session, file, applied_at=self._now(), duration_ms=None, runner=self._me()
-                    )
+                    self.record_applied(runner.session, file.version, file.name, file)
             return chosen
 
     def to_adopt(self) -> list[str]:
@@ -262,7 +259,7 @@ class Migrator(LedgerAccess):
         self, session: MigrationConnection, version: str, name: str, file: MigrationFile | None
     ) -> None:
         """Record a migration as applied that was not run here; without its file only by its name."""
-        by, at = self._me(), self._now()
+        by, at = self._me(), utc_text(self._clock)
         if file is None:
             self.ledger.adopt(session, version, name, applied_at=at, runner=by)
         else:
@@ -337,6 +334,3 @@ class Migrator(LedgerAccess):
         from katax_cli.services.locks.migration_lock import note
 
         return note("", self._clock.now())
-
-    def _now(self) -> str:
-        return datetime.fromtimestamp(self._clock.now(), UTC).isoformat(timespec="milliseconds")

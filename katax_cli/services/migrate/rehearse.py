@@ -57,7 +57,7 @@ def rehearse(migrator: Migrator, open_database: Open) -> Rehearsal:
     remove_abandoned(migrator.db, open_database, "rehearsal")
     applied = [migration for migration in migrator.status() if migration.state == "applied"]
     with _throwaway(migrator.db) as (settings, copied), open_database(settings) as database:
-        stage = replace_database(migrator, database)
+        stage = Migrator(database, migrator.directory, table=migrator.table)
         if not copied and applied:
             stage.up(to=applied[-1].version)
         if not stage.pending():
@@ -76,11 +76,6 @@ def _second_up(stage: Migrator, first: dict[str, str]) -> tuple[str, ...]:
     except MigrationError as error:
         return (str(error),)
     return tuple(changed_lines(first, _schema(stage)))
-
-
-def replace_database(migrator: Migrator, database: AnyDatabase) -> Migrator:
-    """The same migrations on another database."""
-    return Migrator(database, migrator.directory, table=migrator.table)
 
 
 def _schema(migrator: Migrator) -> dict[str, str]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
 from json import dumps
 from math import ceil
 from typing import NamedTuple, TypeVar
 
-from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.core.clock import SYSTEM, Clock, utc_text
 from katax_cli.core.resilience.retry import Repeats, RetryPolicy
 from katax_cli.core.sql import AnySql, Statement
 from katax_cli.engines.base import Params
@@ -153,10 +152,13 @@ class Runner:
                 f"{job.name}: LOCK TABLES at line {job.locks_tables_at} is not run; "
                 "changes and their record share a transaction instead"
             )
+        return self._from_its_beginning(job, runner)
+
+    def _from_its_beginning(self, job: MigrationJob, runner: str, *, of_a_part: bool = False) -> Outcome:
         with self.taking_back(job), self._lock_timeout(job):
             if self.in_transaction(job):
                 return self._patiently(job, lambda: self._as_a_whole(job, runner))
-            steps = self._stepwise(job)
+            steps = self._stepwise(job, of_a_part=of_a_part)
             self.ledger.begin(self.session, job.file, job.direction, runner)
             return steps.run(0)
 
@@ -176,13 +178,7 @@ class Runner:
         """Runs the DOWN of a migration that stopped in its middle; it stays unfinished when that fails."""
         self._started = self._clock.monotonic()
         self._refuse_oversized(job)
-        runner = self._lock.announce(job.name)
-        with self.taking_back(job), self._lock_timeout(job):
-            if self.in_transaction(job):
-                return self._patiently(job, lambda: self._as_a_whole(job, runner))
-            steps = self._stepwise(job, of_a_part=True)
-            self.ledger.begin(self.session, job.file, "down", runner)
-            return steps.run(0)
+        return self._from_its_beginning(job, self._lock.announce(job.name), of_a_part=True)
 
     def resume(self, job: MigrationJob, *, assume: str | None = None, drop_invalid: bool = False) -> Outcome:
         """Goes on with a job that was stopped, after what is known to be done.
@@ -326,9 +322,8 @@ class Runner:
         return StatementFailed(job.name, line=line, reason=str(error), kept="nothing of it was applied")
 
     def _outcome(self, job: MigrationJob) -> Outcome:
-        at = datetime.fromtimestamp(self._clock.now(), UTC).isoformat(timespec="milliseconds")
         took = round((self._clock.monotonic() - self._started) * 1000)
-        return Outcome(job.version, job.name, job.direction, at, took)
+        return Outcome(job.version, job.name, job.direction, utc_text(self._clock), took)
 
     @contextmanager
     def _lock_timeout(self, job: MigrationJob) -> Iterator[None]:

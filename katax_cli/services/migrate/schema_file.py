@@ -195,18 +195,17 @@ def _with_files(migrator: Migrator, schema: SchemaFile) -> list[tuple[str, Migra
     found = []
     for entry in schema.applied:
         file = by_number.get(int(entry["version"]))
-        same = file is None or entry["checksum"] == file.checksum
-        if file is not None and not same and entry["meaning"] != _file_meaning(migrator, file):
+        if (
+            file is not None
+            and entry["checksum"] != file.checksum
+            and entry["meaning"] != meaning_digest(file.name, file.text, migrator.dialect)
+        ):
             raise MigrationError(
                 f"{schema.path} was written with another text of migration {file.name}; bring that back, or "
                 "write the schema anew with 'katax migrate up' on a database that has it"
             )
         found.append((entry["name"], file))
     return found
-
-
-def _file_meaning(migrator: Migrator, file: MigrationFile) -> str:
-    return meaning_digest(file.name, file.text, migrator.dialect)
 
 
 def _build(runner: Runner, job: MigrationJob, kept: str) -> None:

@@ -123,7 +123,9 @@ class Stepwise:
 
     def _run_statements(self, start: int) -> None:
         for statement in self._job.statements[:start]:
-            self._repeat_setting(statement)
+            # What it set was lost with its session.
+            if repeats_as_setting(statement, self._dialect):
+                self._session.run(statement)
         while self._done < len(self._job.statements):
             self._check_lock()
             unit = self._next_unit()
@@ -153,11 +155,6 @@ class Stepwise:
         # Under another DELIMITER a statement may be two.
         is_one = ";" not in text or find_outside_literals(text, ";", self._dialect) == len(text)
         return is_one and self._is_protected(text)
-
-    def _repeat_setting(self, statement: Statement) -> None:
-        """Repeats a setting that was lost with its session."""
-        if repeats_as_setting(statement, self._dialect):
-            self._session.run(statement)
 
     def _unit(self, statements: Sequence[Statement]) -> None:
         if len(statements) > 1:

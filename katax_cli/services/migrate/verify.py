@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from katax_cli.core.sql import Statement
 from katax_cli.errors import QueryError, RolledBack
@@ -16,8 +16,7 @@ class _Undo(Exception):
     """Ends a transaction whose work is to be dropped."""
 
 
-@dataclass(frozen=True, slots=True)
-class Proof:
+class Proof(NamedTuple):
     """The result of one statement of a VERIFY section."""
 
     version: str

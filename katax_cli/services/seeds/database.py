@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from katax_cli.core.engine_names import Dialect
 from katax_cli.core.sql import AnySql, Statement, statement_of
 from katax_cli.core.text.duration import Duration
 from katax_cli.engines.base import Params, Result
@@ -26,15 +25,12 @@ class SeedDb(Queries):
     """The argument of `seed(db)`. `counts` adds up the changes made through it."""
 
     def __init__(self, transaction: Transaction, file: SeedFile, *, rehearsing: bool) -> None:
+        self.engine = transaction.engine
         self._transaction = transaction
         self._file = file
         self._rehearsing = rehearsing
         self._inserted = self._updated = self._affected = 0
         self._upserts = 0
-
-    @property
-    def dialect(self) -> Dialect:
-        return self._transaction.dialect
 
     @property
     def counts(self) -> Counts:
@@ -106,8 +102,8 @@ class SeedDb(Queries):
         self._updated += counts.updated or 0
         self._affected += counts.affected or 0
 
-    def run_script(self, statements: Sequence[Statement]) -> None:
-        """Runs them in order. Raises SeedError with the line of the first that fails."""
+    def run_script(self, statements: Sequence[Statement]) -> Counts:
+        """Runs them in order; returns `counts`. Raises SeedError with the line of the first that fails."""
         for statement in statements:
             try:
                 self.run(statement)
@@ -117,12 +113,14 @@ class SeedDb(Queries):
                 raise SeedError(
                     f"seed {self._file.name} failed at line {statement.line}: {error}; nothing of it was applied"
                 ) from error
+        return self.counts
 
-    def write(self, rows: SeedRows) -> None:
-        """Writes the rows of a data file."""
+    def write(self, rows: SeedRows) -> Counts:
+        """Writes the rows of a data file; returns `counts`."""
         upsert = self._upsert(rows.table, rows.key, rows.place)
         upsert.check_columns(rows.columns)
         self._written(upsert, rows.rows, rows.csv)
+        return self.counts
 
 
 def refuse_ending(file: SeedFile, statement: Statement, *, line: int | None = None) -> None:

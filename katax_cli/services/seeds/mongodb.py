@@ -5,11 +5,12 @@ Not in a transaction, which a standalone server has not: a seed that stops in it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from katax_cli.core.clock import Clock
+from katax_cli.core.clock import Clock, utc_text
+from katax_cli.core.text.duration import FOREVER
 from katax_cli.engines import registry
 from katax_cli.errors import ConfigError, QueryError, RolledBack, SeedError
 from katax_cli.services.calls.guard import Safety
@@ -23,7 +24,6 @@ from katax_cli.services.seeds.values import (
     SeedRows,
     SeedWork,
     finished,
-    timestamp,
 )
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 _BATCH = 100
 """Documents in one command; so few that an answer with all of them is one reply."""
-_FOREVER = float("inf")
 Document = Mapping[str, Any]
 
 
@@ -52,7 +51,7 @@ class MongoSeedDb:
 
     def command(self, spec: Document) -> Document:
         """Runs one database command. Raises QueryError also for a write that was refused in part."""
-        return self._db.command(spec, timeout=_FOREVER)
+        return self._db.command(spec, timeout=FOREVER)
 
     def get_client(self) -> Any:
         """pymongo's own client."""
@@ -91,7 +90,7 @@ class MongoSeeds:
 
     def entries(self) -> dict[str, AppliedSeed]:
         answer = self._db.command(
-            {"find": self._name, "batchSize": 100_000}, timeout=_FOREVER, safety=Safety.READ
+            {"find": self._name, "batchSize": 100_000}, timeout=FOREVER, safety=Safety.READ
         )
         documents = answer["cursor"]["firstBatch"]
         return {
@@ -107,9 +106,9 @@ class MongoSeeds:
                 f"seed {file.name} is SQL and {self._db.name!r} is mongodb; write .json, .csv or .py"
             )
         if file.kind == "py":
-            from katax_cli.services.seeds.python import load
+            from katax_cli.services.seeds.python import function_seed
 
-            return _FunctionSeed(file, load(file))
+            return function_seed(file, left="what came before it was applied")
         decode = registry.part(self._db.engine, "extended_json").read
         return _DocumentSeed(parse_rows(file, decode))
 
@@ -160,7 +159,7 @@ class MongoSeeds:
             query = {first: {"$in": [row[first] for row in rows]}}
         answer = self._db.command(
             {"find": collection, "filter": query, "batchSize": len(rows)},
-            timeout=_FOREVER,
+            timeout=FOREVER,
             safety=Safety.READ,
         )
         documents: Sequence[Document] = answer["cursor"]["firstBatch"]
@@ -169,7 +168,7 @@ class MongoSeeds:
     def _record(self, db: MongoSeedDb, file: SeedFile, outcome: SeedOutcome) -> None:
         fields = {
             "checksum": file.checksum,
-            "applied_at": timestamp(self._clock),
+            "applied_at": utc_text(self._clock),
             "duration_ms": outcome.duration_ms,
         }
         update = {"q": {"_id": file.name}, "u": {"$set": fields}, "upsert": True}
@@ -182,18 +181,6 @@ class _DocumentSeed:
 
     def __call__(self, on: MongoSeedDb) -> Counts:
         return on.upsert(self.rows.table, self.rows.rows, key=_key(self.rows.key))
-
-
-class _FunctionSeed:
-    def __init__(self, file: SeedFile, function: Callable[[Any], object]) -> None:
-        self._file = file
-        self._function = function
-
-    def __call__(self, on: MongoSeedDb) -> Counts:
-        from katax_cli.services.seeds.python import call
-
-        call(self._file, self._function, on, left="what came before it was applied")
-        return on.counts
 
 
 def _key(key: str | Sequence[str]) -> tuple[str, ...]:

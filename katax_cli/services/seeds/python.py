@@ -8,7 +8,7 @@ from typing import Any
 from katax_cli.core.callables import completed, is_async
 from katax_cli.errors import KataxError, SeedError
 from katax_cli.profiles.sources.ownership import refuse_untrusted
-from katax_cli.services.seeds.values import SeedFile
+from katax_cli.services.seeds.values import Counts, SeedFile, SeedWork
 
 
 def load(file: SeedFile) -> Callable[[Any], object]:
@@ -35,11 +35,21 @@ def load(file: SeedFile) -> Callable[[Any], object]:
     return function
 
 
-def call(file: SeedFile, function: Callable[[Any], object], db: object, *, left: str) -> None:
-    """Calls it; what it raises becomes SeedError that says what was `left` behind."""
-    try:
-        completed(function(db), function, "seed()")
-    except KataxError:
-        raise
-    except Exception as error:
-        raise SeedError(f"seed {file.name} failed: {type(error).__name__}: {error}; {left}") from error
+def function_seed(file: SeedFile, *, left: str) -> SeedWork:
+    """A seed that calls the function of its file; what that raises becomes SeedError that says what was `left` behind.
+
+    Raises what `load` raises.
+    """
+    function = load(file)
+
+    def work(on: Any) -> Counts:
+        try:
+            completed(function(on), function, "seed()")
+        except KataxError:
+            raise
+        except Exception as error:
+            raise SeedError(f"seed {file.name} failed: {type(error).__name__}: {error}; {left}") from error
+        counts: Counts = on.counts
+        return counts
+
+    return work

@@ -185,12 +185,8 @@ def check_keys(
         if None in values:
             missing = key[values.index(None)]
             raise SeedError(f"{seed}: {place(number)} has no {missing!r}, the key of its row")
-        mark = values if _only_text(values) else repr(values)
+        mark = values if all(type(value) is str for value in values) else repr(values)
         if mark in seen:
             first = place(seen[mark])
             raise SeedError(f"{seed}: {first} and {place(number)} have the same {', '.join(key)}")
         seen[mark] = number
-
-
-def _only_text(values: tuple[object, ...]) -> bool:
-    return all(type(value) is str for value in values)

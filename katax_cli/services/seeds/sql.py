@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from katax_cli.core.clock import Clock
+from katax_cli.core.clock import Clock, utc_text
 from katax_cli.core.sql import Statement, quote_identifier, split
+from katax_cli.core.text.duration import FOREVER
 from katax_cli.engines.registry import sql_part
 from katax_cli.engines.sql import SeedSql
 from katax_cli.errors import QueryError, RolledBack, SeedError
@@ -23,12 +24,9 @@ from katax_cli.services.seeds.values import (
     SeedOutcome,
     SeedWork,
     finished,
-    timestamp,
 )
 from katax_cli.services.tables.scripts import destructive_reasons
 
-_FOREVER = float("inf")
-"""Seeds have no time limit but the caller's; None would mean the connection's own for statements."""
 _NAMES = "name, checksum, applied_at, duration_ms"
 _CREATE = """CREATE TABLE IF NOT EXISTS {table} (name varchar(255) NOT NULL PRIMARY KEY, checksum varchar(64) NOT NULL,
 applied_at varchar(40) NOT NULL, duration_ms double precision NOT NULL)"""
@@ -43,8 +41,7 @@ class SeedScript:
     statements: Sequence[Statement]
 
     def __call__(self, on: SeedDb) -> Counts:
-        on.run_script(self.statements)
-        return on.counts
+        return on.run_script(self.statements)
 
 
 class SqlSeeds:
@@ -60,21 +57,20 @@ class SqlSeeds:
 
     def entries(self) -> dict[str, AppliedSeed]:
         # Asked beforehand: after a failed SELECT somebody else may have made it.
-        if self._db.describe(self._name, timeout=_FOREVER) is None:
+        if self._db.describe(self._name, timeout=FOREVER) is None:
             return {}
-        rows = self._db.run(f"SELECT {_NAMES} FROM {self._table}", timeout=_FOREVER).rows
+        rows = self._db.run(f"SELECT {_NAMES} FROM {self._table}", timeout=FOREVER).rows
         return {row[0]: AppliedSeed(*row) for row in rows}
 
     def work(self, file: SeedFile) -> SeedWork:
         if file.kind == "sql":
             return SeedScript(self._statements(file))
         if file.kind == "py":
-            from katax_cli.services.seeds.python import call, load
+            from katax_cli.services.seeds.python import function_seed
 
-            function = load(file)
-            return partial(_counted, lambda db: call(file, function, db, left="nothing of it was applied"))
+            return function_seed(file, left="nothing of it was applied")
         rows = parse_rows(file, partial(_decode, self._sql.exact_numbers))
-        return partial(_counted, lambda db: db.write(rows))
+        return lambda on: on.write(rows)
 
     def _statements(self, file: SeedFile) -> list[Statement]:
         statements = [one for one in split(file.text, self._dialect) if not one.is_ignorable]
@@ -97,14 +93,14 @@ class SqlSeeds:
     def apply(self, file: SeedFile, work: SeedWork, *, again: bool) -> SeedOutcome:
         self._make_ledger()
         began = self._clock.monotonic()
-        with self._db.transaction(timeout=_FOREVER) as transaction:
+        with self._db.transaction(timeout=FOREVER) as transaction:
             if self._claim(transaction, file) == file.checksum and not again:
                 return finished(file, "unchanged", Counts(), began, self._clock)
             counts = self._run(transaction, file, work, rehearsing=False)
             outcome = finished(file, "applied", counts, began, self._clock)
             transaction.execute(
                 f"UPDATE {self._table} SET checksum = ?, applied_at = ?, duration_ms = ? WHERE name = ?",
-                [file.checksum, timestamp(self._clock), outcome.duration_ms, file.name],
+                [file.checksum, utc_text(self._clock), outcome.duration_ms, file.name],
             )
         return outcome
 
@@ -113,7 +109,7 @@ class SqlSeeds:
 
         Only numbers taken from sequences stay taken.
         """
-        transaction = self._db.begin(timeout=_FOREVER)
+        transaction = self._db.begin(timeout=FOREVER)
         try:
             return [self._try(transaction, file, work) for file, work in wanted]
         finally:
@@ -141,19 +137,14 @@ class SqlSeeds:
         return str(rows[0][0])
 
     def _make_ledger(self) -> None:
-        if self._db.describe(self._name, timeout=_FOREVER) is not None:
+        if self._db.describe(self._name, timeout=FOREVER) is not None:
             return
         try:
-            self._db.execute(_CREATE.format(table=self._table), timeout=_FOREVER)
+            self._db.execute(_CREATE.format(table=self._table), timeout=FOREVER)
         except QueryError:
             # In PostgreSQL two of them at once can collide in spite of IF NOT EXISTS.
-            if self._db.describe(self._name, timeout=_FOREVER) is None:
+            if self._db.describe(self._name, timeout=FOREVER) is None:
                 raise
-
-
-def _counted(use: Any, on: SeedDb) -> Counts:
-    use(on)
-    return on.counts
 
 
 def _decode(exact: bool, text: str) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
 from katax_cli.core.clock import Clock
@@ -94,11 +93,6 @@ class SeedOutcome:
 def finished(file: SeedFile, state: Done, counts: Counts, began: float, clock: Clock) -> SeedOutcome:
     """`began` is a reading of the clock's `monotonic()`."""
     return SeedOutcome(file.name, state, counts, round((clock.monotonic() - began) * 1000, 3))
-
-
-def timestamp(clock: Clock) -> str:
-    """Now, as RFC 3339 in UTC."""
-    return datetime.fromtimestamp(clock.now(), UTC).isoformat(timespec="milliseconds")
 
 
 @dataclass(frozen=True, slots=True)

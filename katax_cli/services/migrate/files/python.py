@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from katax_cli.core.callables import completed, plain
-from katax_cli.core.engine_names import Dialect
 from katax_cli.core.sql import AnySql
 from katax_cli.core.text.duration import Duration
 from katax_cli.engines.base import Params, Result
@@ -38,12 +37,9 @@ class MigrationDb(Queries):
     """The argument of `up(db)` and `down(db)` on an SQL engine."""
 
     def __init__(self, session: Queries, steps: Steps) -> None:
+        self.engine = session.engine
         self._session = session
         self._steps = steps
-
-    @property
-    def dialect(self) -> Dialect:
-        return self._session.dialect
 
     def run(
         self, sql: AnySql, params: Params = None, *, timeout: Duration | None = None, idempotent: bool = False

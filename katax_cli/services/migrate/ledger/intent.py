@@ -59,29 +59,9 @@ _DEFINED: dict[Dialect, frozenset[str]] = {
 
 _SHOWN_ACTIONS = frozenset({"add", "drop", "rename"})
 _SHOWN_ACTIONS_OF_MYSQL = _SHOWN_ACTIONS | {
-    *(
-        "modify",
-        "change",
-        "alter",
-        "convert",
-        "engine",
-        "comment",
-        "charset",
-        "character",
-        "collate",
-        "default",
-    ),
-    *(
-        "row_format",
-        "auto_increment",
-        "force",
-        "enable",
-        "disable",
-        "order",
-        "partition",
-        "remove",
-        "rebuild",
-    ),
+    *("modify", "change", "alter", "convert", "engine", "comment", "charset", "character", "collate"),
+    *("default", "row_format", "auto_increment", "force", "enable", "disable", "order", "partition"),
+    *("remove", "rebuild"),
     *("optimize", "analyze", "repair", "check", "coalesce", "reorganize", "algorithm", "lock"),
 }
 """What ALTER TABLE does visibly: done, the definition differs, or doing it again changes nothing."""
@@ -133,20 +113,8 @@ def objects_of(sql: str, dialect: Dialect) -> list[ObjectName]:
 
 
 _NO_COLUMN = frozenset(
-    {
-        "constraint",
-        "key",
-        "index",
-        "unique",
-        "primary",
-        "foreign",
-        "check",
-        "fulltext",
-        "spatial",
-        "kind",
-        "not",
-    }
-    | {"null", "table", "references"}
+    {"constraint", "key", "index", "unique", "primary", "foreign", "check", "fulltext", "spatial", "kind"}
+    | {"not", "null", "table", "references"}
 )
 """Words with which a line begins that is about no column, and that say nothing about which part is meant."""
 
