@@ -215,18 +215,15 @@ class _ProfileBuilder:
         if url is None:
             return default
         name = None if ":" in url else url
+        around = Around(self._folder, environ=self._environ)
         try:
-            made = self._state_of(url) if name is None else connections.get(url)
+            made = build_connection("state", {"url": url}, around) if name is None else connections.get(url)
         except Flaw as flaw:
             self._problems.add(("state", "url"), f"state.url {flaw}")
             return default
         if name is not None:
             self._check_connection(("state", "url"), name)
         return StateSettings(self._usable(made), name) if made else default
-
-    def _state_of(self, url: str) -> ConnectionSettings:
-        around = Around(self._folder, environ=self._environ)
-        return build_connection("state", {"url": url}, around)
 
     def _usable(self, made: ConnectionSettings) -> ConnectionSettings:
         if made.type not in SQL_ENGINES or made.read_only:

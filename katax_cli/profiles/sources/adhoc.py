@@ -46,9 +46,11 @@ def connection_of(
         "retry": _policy(path, table, "retry", RetryPolicy),
     }
     try:
-        made = _with_policies(build_connection(name, table, around), policies)
+        made = build_connection(name, table, around)
     except Flaw as flaw:
         raise ConfigError(f"{dotted((*path, flaw.key) if flaw.key else path)} {flaw}") from None
+    replicas = tuple(replace(replica, **policies) for replica in made.replicas)
+    made = replace(made, **policies, replicas=replicas)
     return made if pool is None else replace(made, pool=_pool_at((*path, "pool"), pool))
 
 
@@ -57,11 +59,6 @@ def _policy(path: tuple[str, ...], table: Mapping[str, Any], key: str, make: Cal
         return make(**table[key]) if key in table else None
     except ValueError as error:
         raise ConfigError(f"{dotted((*path, key))}: {error}") from None
-
-
-def _with_policies(settings: ConnectionSettings, policies: Mapping[str, Any]) -> ConnectionSettings:
-    replicas = tuple(replace(replica, **policies) for replica in settings.replicas)
-    return replace(settings, **policies, replicas=replicas)
 
 
 def pool_of(pool: PoolSource) -> PoolSettings:

@@ -64,24 +64,24 @@ Reload = Callable[[], tuple[Profile, Sequence[Job]]]
 class Daemon:
     """Runs the jobs of one profile until it gets a stop message."""
 
-    def __init__(self, load: Reload, tables: Tables, place: JobContext, *, files: Sequence[str] = ()) -> None:
+    def __init__(
+        self, load: Reload, tables: Tables, context: JobContext, *, files: Sequence[str] = ()
+    ) -> None:
         """`files` are read by `load`, beside the profile's own: when one of them changes, it is asked again."""
         self._load = load
-        self._place = place
-        self._clock = place.clock
+        self._profile, self._clock = context.profile, context.clock
         self._runs = Runs(tables)
         self._definitions = Definitions(tables)
         self._tables = tables
         self.books = Books(self._runs)
         self.id = daemon_id()
         self._own: Sequence[Job] = ()
-        self._profile = place.profile
         self.scheduler = Scheduler(
-            place,
+            context,
             self.books,
             host=host_name(),
             daemon=self.id,
-            lookup=lookup_of(place.profile).get,
+            lookup=lookup_of(context.profile).get,
             on_end=lambda _run: self.tell(LoopMessage("wake")),
         )
         self._mailbox: SimpleQueue[LoopMessage] = SimpleQueue()
@@ -301,7 +301,7 @@ class Daemon:
             return
         self._profile, self._own = profile, own
         self.scheduler.lookup = lookup_of(profile).get
-        self.scheduler.place = self._place = replace(self._place, profile=profile)
+        self.scheduler.context = replace(self.scheduler.context, profile=profile)
         self._adopt()
         _log.info("reloaded: %d jobs", len(self.scheduler.jobs))
 

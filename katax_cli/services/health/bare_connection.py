@@ -161,7 +161,8 @@ class _Trial:
             if isinstance(engine, AsksForTls):
                 engine.ask_for_tls(wire)
             with _context(self._settings, tls).wrap_socket(wire, server_hostname=self._host) as encrypted:
-                days = _days_left(encrypted.getpeercert(binary_form=True) or b"")
+                end = not_after(encrypted.getpeercert(binary_form=True) or b"").timestamp()
+                days = round((end - SYSTEM.now()) / _DAY, 1)
                 _hang_up(encrypted)
         except ssl.SSLCertVerificationError as error:
             raise _LayerFailed(
@@ -213,10 +214,6 @@ def _context(settings: ConnectionSettings, tls: TlsSettings) -> ssl.SSLContext:
     if tls.mode == "require" or libpq_looks:
         context.verify_mode = ssl.CERT_NONE
     return context
-
-
-def _days_left(der: bytes) -> float:
-    return round((not_after(der).timestamp() - SYSTEM.now()) / _DAY, 1)
 
 
 def _certificate_cause(error: ssl.SSLCertVerificationError) -> str:

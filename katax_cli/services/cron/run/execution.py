@@ -95,7 +95,7 @@ class Execution:
         self,
         job: Job,
         run: Run,
-        place: JobContext,
+        context: JobContext,
         *,
         changed: Callable[[Run], None],
         sink: Sink | None = None,
@@ -104,7 +104,7 @@ class Execution:
         self.job = job
         self.run = run
         self.claimed_as_started = run.started_at is not None
-        self._place = place
+        self._context = context
         self._changed = changed
         self._sink = sink
         self._captured = Captured()
@@ -181,7 +181,7 @@ class Execution:
             ended = self._attempt(attempt)
             if ended.succeeded or self._stopped.is_set() or attempt > self.job.retries:
                 break
-            wait = _BETWEEN.delay(attempt, self._place.clock.random)
+            wait = _BETWEEN.delay(attempt, self._context.clock.random)
             _log.warning(
                 "job %r: attempt %d failed (%s), next in %.1f s", self.job.name, attempt, _why(ended), wait
             )
@@ -221,7 +221,7 @@ class Execution:
         return Ended(status)
 
     def _activity_of(self, attempt: int) -> Activity:
-        work, profile = self.job.work, self._place.profile
+        work, profile = self.job.work, self._context.profile
         if isinstance(work, Sql):
             return JobStatement(work, profile, self._take)
         if isinstance(work, Callback):
@@ -269,7 +269,7 @@ class Execution:
         return run
 
     def _now(self) -> int:
-        return int(self._place.clock.now() * 1000)
+        return int(self._context.clock.now() * 1000)
 
 
 def _why(ended: Ended) -> str:
@@ -306,7 +306,7 @@ def _trusted(job: Job) -> str:
     return "1" if job.source == "profile" and isinstance(job.work, KataxCommand) else ""
 
 
-def tell_failure(job: Job, run: Run, place: JobContext) -> None:
+def tell_failure(job: Job, run: Run, context: JobContext) -> None:
     """Runs the job's `on_failure`, which finds the run in its environment; its output is logged."""
     if job.on_failure is None:
         return
@@ -320,7 +320,7 @@ def tell_failure(job: Job, run: Run, place: JobContext) -> None:
     try:
         process = JobProcess(
             job.on_failure if isinstance(job.on_failure, str) else list(job.on_failure),
-            folder=place.profile.folder,
+            folder=context.profile.folder,
             environ={**_environ(run, run.attempt), **facts},
             mark=f"KATAX_FAILED_RUN_ID={run.run_id}",
             sink=lines.add,

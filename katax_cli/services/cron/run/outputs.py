@@ -58,10 +58,6 @@ class JobOutput:
             self.at = self._freed = 0  # `> /dev/stdout` in a job truncates the file
         return size - self.at
 
-    def drop_middle(self) -> None:
-        """Gives back what was not read, but for its beginning and its end."""
-        punch(self.fd, self.at + KEPT, self.size - KEPT)
-
     def close(self) -> None:
         """Bounds all that is written from now on."""
         keeper.let_go(self.fd)
@@ -118,8 +114,8 @@ def read_all(outputs: Sequence[JobOutput], sink: Sink, brake: Callable[[], None]
 def _read_backlog(output: JobOutput, sink: Sink, brake: Callable[[], None] | None) -> bool:
     some, braked = False, 0
     if output.left > LARGEST:
-        # Looking for holes takes longer the more there is: it would never be read to its end.
-        output.drop_middle()
+        # Looking for holes takes longer the more there is: it would never be read to its end. Only both ends stay.
+        punch(output.fd, output.at + KEPT, output.size - KEPT)
     end = output.left + output.at
     while output.at < end:
         if brake is not None and braked < 2:

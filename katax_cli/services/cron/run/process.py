@@ -203,17 +203,14 @@ class WatchedProcess(ABC):
 
     def _read(self, selector: selectors.BaseSelector, seconds: float | None) -> None:
         """Hands on what is there, and waits for more, for the end or for a word, at most `seconds`."""
-        read = self._read_throttled()
+        # A job that writes faster than it is read is stopped meanwhile, as one that writes into a full pipe.
+        with self._brake:
+            read = read_all(self._outputs, self._hand_on, self._brake.pull)
         self._pause = _FIRST_PAUSE if read else min(2 * self._pause, _LONGEST_PAUSE)
         pause = _FLOOD_PAUSE if self._brake.used else self._pause
         for key, _ in selector.select(pause if seconds is None else min(pause, seconds)):
             if key.fileobj == self._wake_read:
                 os.read(self._wake_read, 64)
-
-    def _read_throttled(self) -> bool:
-        """A job that writes faster than it is read is stopped meanwhile, as one that writes into a full pipe."""
-        with self._brake:
-            return read_all(self._outputs, self._hand_on, self._brake.pull)
 
     def _hand_on(self, name: str, data: bytes) -> None:
         with watchdog.limit(_SLOW_SINK, self._brake.pull_wide):

@@ -89,7 +89,7 @@ class Scheduler:
 
     def __init__(
         self,
-        place: JobContext,
+        context: JobContext,
         accounts: Accounts,
         *,
         host: str,
@@ -97,7 +97,7 @@ class Scheduler:
         lookup: Lookup,
         on_end: Callable[[Run], None] = lambda _run: None,
     ) -> None:
-        self.place = place
+        self.context = context
         self.lookup = lookup
         self.jobs: dict[str, Job] = {}
         self.counts: Counter[tuple[str, JobState]] = Counter()
@@ -116,7 +116,7 @@ class Scheduler:
 
     @property
     def _clock(self) -> Clock:
-        return self.place.clock
+        return self.context.clock
 
     # Jobs
 
@@ -295,7 +295,7 @@ class Scheduler:
 
     def _start(self, runs: Sequence[Run]) -> None:
         """All of their processes, and then the threads that watch them."""
-        executions = [Execution(self.jobs[run.job], run, self.place, changed=self._changed) for run in runs]
+        executions = [Execution(self.jobs[run.job], run, self.context, changed=self._changed) for run in runs]
         with self._lock:
             self._running.update((each.run.run_id, each) for each in executions)
         delays = [self._delay(each) for each in executions]
@@ -309,7 +309,7 @@ class Scheduler:
     def watch(self, run: Run, identity: str) -> None:
         """Watches a run whose daemon is gone until it ends; its timeout counts from its start."""
         job = self.jobs.get(run.job) or Job(run.job, Never("", UTC), Command(""))
-        execution = Execution(job, run, self.place, changed=self._changed)
+        execution = Execution(job, run, self.context, changed=self._changed)
         with self._lock:
             self._running[run.run_id] = execution
         execution.attend(identity)
@@ -330,7 +330,7 @@ class Scheduler:
         job = self.jobs.get(run.job)
         if job is not None:
             self._pinger.ended(job.ping_url, run)
-            left_behind.start(f"katax-failure-{run.job}", partial(tell_failure, job, run, self.place))
+            left_behind.start(f"katax-failure-{run.job}", partial(tell_failure, job, run, self.context))
 
     def _delay(self, execution: Execution) -> float:
         jitter = execution.job.jitter if execution.run.trigger == "schedule" else 0.0
@@ -353,7 +353,7 @@ class Scheduler:
         if run.state != "skipped":
             self._pinger.ended(execution.job.ping_url, run)
         if run.state in ("failed", "killed"):
-            tell_failure(execution.job, run, self.place)
+            tell_failure(execution.job, run, self.context)
         with self._lock:
             self._running.pop(run.run_id, None)
             self.counts[run.job, run.state] += 1

@@ -191,8 +191,8 @@ def accounts() -> Watched:
 @pytest.fixture
 def scheduler(clock: FakeClock, accounts: Watched, tmp_path: Path) -> Scheduler:
     write_profile(tmp_path, {"main": "sqlite:///main.db"})
-    place = JobContext(load_profile("test"), clock)
-    made = Scheduler(place, accounts, host="h", daemon="d", lookup=lambda _name: None)
+    context = JobContext(load_profile("test"), clock)
+    made = Scheduler(context, accounts, host="h", daemon="d", lookup=lambda _name: None)
     made.put(replace(job(on_overlap="allow"), work=Callback(int)), START)
     return made
 
