@@ -204,6 +204,20 @@ def find_outside_literals(text: str, sought: str, dialect: Dialect, start: int =
             return len(text)
 
 
+def comments(text: str, dialect: Dialect) -> Iterator[int]:
+    """Where comments begin, but for PostgreSQL's in blocks; several times as fast as by `tokens`."""
+    pattern = skimmer(dialect, "\0")
+    start: int | None = 0
+    while start is not None:
+        begin, start = start, None
+        for match in pattern.finditer(text, begin):
+            if match.lastgroup == "open":
+                start = end_of_open(text, match.start(), dialect)
+                break
+            if match.lastgroup == "comment":
+                yield match.start()
+
+
 def _kind_of_open(text: str, start: int, dialect: Dialect) -> Kind:
     if dialect == "mysql":
         return "executable"

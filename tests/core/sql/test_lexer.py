@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from katax_cli.core.sql import Dialect, code_tokens, quote_identifier, tokens
+from katax_cli.core.sql import Dialect, code_tokens, comments, quote_identifier, statement_code, tokens
 
 DIALECTS: list[Dialect] = ["postgresql", "mysql", "sqlite"]
 FRAGMENTS = [
@@ -181,3 +181,27 @@ def test_names_no_server_can_hold_are_refused() -> None:
     with pytest.raises(ValueError) as empty:
         quote_identifier("", "mysql")
     assert str(empty.value) == "identifier is empty; give a name"
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@given(text=sql_like)
+def test_comments_begin_where_the_tokens_say(dialect: Dialect, text: str) -> None:
+    in_blocks = "/*" if dialect == "postgresql" else "\0"
+    wanted = [token for token in tokens(text, dialect) if token.kind == "comment"]
+    assert list(comments(text, dialect)) == [
+        token.start for token in wanted if not token.text.startswith(in_blocks)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sql", "rest"),
+    [
+        ("SET STATEMENT a = 1 FOR SELECT 2", "SELECT 2"),
+        ("/*M! SET STATEMENT a = (SELECT 1 FOR UPDATE), b = 'FOR' FOR */ INSERT INTO t", "INSERT INTO t"),
+        ("set statement a=1 for SET STATEMENT b=2 FOR DO 3", "DO 3"),
+        ("SET STATEMENT a = 1", ""),
+        ("SET @statement = 1", "SET @statement = 1"),
+    ],
+)
+def test_the_statement_behind_set_statement(sql: str, rest: str) -> None:
+    assert " ".join(token.text for token in statement_code(sql, "mysql")) == rest

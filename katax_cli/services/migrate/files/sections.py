@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from katax_cli.core.sql import Dialect, Statement, split, tokens
+from katax_cli.core.sql import Dialect, Statement, comments, split
 from katax_cli.core.text.duration import parse_duration
 from katax_cli.errors import MigrationError
 from katax_cli.services.migrate.files.other_tools import UP_SUFFIX
@@ -95,8 +95,8 @@ def _comments(pattern: re.Pattern[str], text: str, dialect: Dialect) -> Iterator
     if lines and not _may_span_lines(text):
         yield from lines
     elif lines:
-        comments = {token.start for token in tokens(text, dialect) if token.kind == "comment"}
-        yield from (line for line in lines if line.start() in comments)
+        begins = set(comments(text, dialect))
+        yield from (line for line in lines if line.start() in begins)
 
 
 def _may_span_lines(text: str) -> bool:
