@@ -33,8 +33,8 @@ _ASK_AFTER = 30.0
 """Seconds that a call may take before the store is asked whether it lives; a slow one may take longer."""
 _PARTIAL = ".part"
 _LATER = {errno.EBUSY, errno.EREMOTEIO, errno.ETIMEDOUT, errno.ECONNRESET, errno.EPIPE, errno.ECONNREFUSED}
-_GATEWAY = {502, 503, 504}
-"""Statuses of HTTP by which a proxy says that the store does not answer it."""
+_GATEWAY = {429, 502, 503, 504}
+"""Statuses of HTTP by which a proxy says that the store does not answer it, or a store that it is asked too often."""
 _LOGIN_ERRORS = {
     "NoCredentialsError",
     "PartialCredentialsError",

@@ -306,6 +306,7 @@ def test_a_store_that_is_full_is_no_wrong_configuration(bucket: ObjectServer, pr
         (507, "XMinioStorageFull", BackupError),
         (403, "QuotaExceeded", BackupError),
         (504, "GatewayTimeout", Unavailable),
+        (429, "TooManyRequests", Unavailable),
         (400, "AuthorizationHeaderMalformed", ConfigError),
     ]
     for status, code, expected in answers:
