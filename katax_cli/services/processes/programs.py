@@ -18,6 +18,11 @@ def refuse_unknown(command: Sequence[str]) -> None:
         raise ConfigError(f"cannot run {command[0]!r}: no such program; name another")
 
 
+def not_started(program: str, reason: str | None) -> ConfigError:
+    """The error of a program that is there and cannot be run."""
+    return ConfigError(f"cannot run {program!r}: {reason}; a script begins with #! and its interpreter")
+
+
 def output_of(command: Sequence[str]) -> bytes:
     """The output of a program, without its last line ends.
 

@@ -17,8 +17,7 @@ from threading import Lock, current_thread, main_thread
 from typing import IO, Self
 
 from katax_cli.core.clock import SYSTEM
-from katax_cli.errors import ConfigError
-from katax_cli.services.processes.programs import refuse_unknown, shell_status
+from katax_cli.services.processes.programs import not_started, refuse_unknown, shell_status
 
 _LOOK_EVERY = 0.5
 ProgramStream = IO[bytes] | int | None
@@ -116,8 +115,7 @@ class Supervised:
             return
         os.write(self._pipe, b".")
         self._process.wait()
-        reason = os.strerror(int(errno))
-        raise ConfigError(f"cannot run {program!r}: {reason}; a script begins with #! and its interpreter")
+        raise not_started(program, os.strerror(int(errno)))
 
     def wait(self) -> int:
         """Waits for its end; the status as a shell gives it."""

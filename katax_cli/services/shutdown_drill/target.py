@@ -11,7 +11,7 @@ from threading import Event, Thread
 from typing import IO, Self
 
 from katax_cli.core.clock import SYSTEM
-from katax_cli.services.processes.programs import refuse_unknown, shell_status
+from katax_cli.services.processes.programs import not_started, refuse_unknown, shell_status
 from katax_cli.services.processes.tree import HAS_PROC, Tree, adopting, is_pending
 from katax_cli.services.shutdown_drill.ports import client_ports
 
@@ -41,14 +41,18 @@ class DrillTarget:
         self._stack = ExitStack()
         is_adopted = self._stack.enter_context(adopting())
         self._started = SYSTEM.monotonic()
-        self._process = subprocess.Popen(
-            command,
-            env={"PGAPPNAME": self.mark, **environ, MARK: self.mark},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        try:
+            self._process = subprocess.Popen(
+                command,
+                env={"PGAPPNAME": self.mark, **environ, MARK: self.mark},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            self._stack.close()
+            raise not_started(command[0], error.strerror) from error
         self._tree = Tree(self._process.pid, f"{MARK}={self.mark}", is_adopted=is_adopted)
         assert self._process.stdout is not None
         self._start("wait", self._wait)
