@@ -88,7 +88,7 @@ class PostgresEngine:
         statement = statement_of(sql, "postgresql")
         check_guarded(connection, statement)
         connection.note(statement)
-        result = run(connection, statement.text, params, timeout)
+        result = run(connection, statement.query, params, timeout)
         if result.command_status == b"ROLLBACK" and statement.effect.verb not in _ROLLING_BACK:
             raise psycopg.errors.InFailedSqlTransaction(
                 f"{statement.effect.verb} was answered with ROLLBACK, since a statement before it had failed"
@@ -132,7 +132,7 @@ class PostgresEngine:
         statement = statement_of(sql, "postgresql")
         check_guarded(connection, statement)
         connection.note(statement)
-        return streamed(connection, statement.text, params, timeout, text=text)
+        return streamed(connection, statement.query, params, timeout, text=text)
 
     def in_transaction(self, connection: PostgresConnection) -> bool:
         return connection.status in (TransactionStatus.INTRANS, TransactionStatus.INERROR)

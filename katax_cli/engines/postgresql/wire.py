@@ -17,12 +17,12 @@ from psycopg.abc import PQGen
 from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus, TransactionStatus, version
 from psycopg.pq.abc import PGconn, PGresult
 
-from katax_cli.core.sql import compile_query
+from katax_cli.core.sql import CompiledQuery
 from katax_cli.engines.base import Params, Row, Text
 from katax_cli.engines.postgresql.failures import PostgresNotSent, StandbyRefused
 from katax_cli.engines.postgresql.prepared import StatementKey
 from katax_cli.engines.postgresql.session import PostgresConnection, Setting
-from katax_cli.engines.postgresql.values import Dumping, Values
+from katax_cli.engines.postgresql.values import Dumped, Dumping, Values
 
 _BATCH = 1000
 _COPYING = (ExecStatus.COPY_IN, ExecStatus.COPY_OUT, ExecStatus.COPY_BOTH)
@@ -31,9 +31,11 @@ _OK = ConnStatus.OK
 _HAS_CHUNKS = version() >= 170000
 
 
-def run(connection: PostgresConnection, sql: str, params: Params, timeout: float | None) -> PGresult:
+def run(
+    connection: PostgresConnection, query: CompiledQuery, params: Params, timeout: float | None
+) -> PGresult:
     """Runs one statement with at most `timeout` seconds on the server; raises psycopg's errors."""
-    statement = _SentStatement(connection, sql, params)
+    statement = _SentStatement(connection, query, params)
     check_alive(connection)
     statement.prepare()
     try:
@@ -63,13 +65,18 @@ def _run(connection: PostgresConnection, statement: _SentStatement, timeout: flo
 
 @contextmanager
 def streamed(
-    connection: PostgresConnection, sql: str, params: Params, timeout: float | None, *, text: Text
+    connection: PostgresConnection,
+    query: CompiledQuery,
+    params: Params,
+    timeout: float | None,
+    *,
+    text: Text,
 ) -> Iterator[PostgresStream]:
     """Runs one statement and hands out its rows as they arrive; what is left at the end is cancelled.
 
     That would end a transaction too, but for a savepoint before the statement.
     """
-    statement = _SentStatement(connection, sql, params)
+    statement = _SentStatement(connection, query, params)
     check_alive(connection)
     apply_timeout(connection, timeout)
     is_saved = connection.status == TransactionStatus.INTRANS and not connection.guarded
@@ -124,7 +131,7 @@ class PostgresStream:
 
 def columns(result: PGresult) -> tuple[str, ...]:
     """Names of the columns, as the server gave them: duplicates and all."""
-    return tuple((result.fname(index) or b"").decode() for index in range(result.nfields))
+    return tuple([(result.fname(index) or b"").decode() for index in range(result.nfields)])
 
 
 def affected(result: PGresult) -> int:
@@ -175,14 +182,15 @@ def abandon(connection: PostgresConnection) -> None:
 class _SentStatement:
     """A statement bound to its values, ready to be sent."""
 
-    def __init__(self, connection: PostgresConnection, sql: str, params: Params) -> None:
-        text, values = compile_query(sql, "postgresql").bind_raw(params)
+    def __init__(self, connection: PostgresConnection, query: CompiledQuery, params: Params) -> None:
+        text, values = query.bind_raw(params)
         if "\0" in text:
             # libpq would silently end the statement there.
             raise psycopg.DataError("the statement holds a NUL character; PostgreSQL has no such text")
         self._connection = connection
         self._sql = text.encode()
-        self._values, self._types, self._formats = Dumping(connection).dumped(values)
+        dumped: Dumped = Dumping(connection).dumped(values) if values else (None, None, None)
+        self._values, self._types, self._formats = dumped
         self.name: bytes | None = None
 
     def prepare(self) -> None:

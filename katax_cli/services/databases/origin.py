@@ -63,7 +63,7 @@ class TransactionOrigin:
         not repeated."""
         if self.read_only:
             return Safety.READ
-        return Safety.LOOKUP if statement.kind == "read" else Safety.WRITE
+        return Safety.LOOKUP if statement.effect.kind == "read" else Safety.WRITE
 
     @property
     def begin(self) -> tuple[str, ...]:

@@ -30,13 +30,13 @@ from katax_cli.services.databases.postgresql.notifications import (
     check_channels,
     check_engine,
 )
-from katax_cli.services.databases.replicas import Replicas
 from katax_cli.services.databases.session import Session
 from katax_cli.services.databases.statements import Queries
 from katax_cli.services.databases.streams import StreamingDatabase
 from katax_cli.services.databases.transaction import Transaction, TransactionBlock
 
 if TYPE_CHECKING:
+    from katax_cli.services.databases.replicas import Replicas
     from katax_cli.snapshot import PoolStats
 
 T = TypeVar("T")
@@ -338,7 +338,7 @@ class SqlDatabase(StreamingDatabase, Queries):
         timeout: Duration | None,
         idempotent: bool = False,
     ) -> T:
-        safety = Safety.IDEMPOTENT if idempotent else self._safety(statement)
+        safety = Safety.IDEMPOTENT if idempotent else self._origin.safety(statement)
         if self.settings.read_only:
             work = self._guarding(work, statement)
         with self.observer.watch(statement.text, params):
@@ -356,9 +356,6 @@ class SqlDatabase(StreamingDatabase, Queries):
 
     def _fingerprint(self, statement: str) -> str:
         return fingerprint(statement, self.engine.dialect)
-
-    def _safety(self, statement: Statement) -> Safety:
-        return self._origin.safety(statement)
 
     def _lease(self, deadline: Deadline) -> Lease:
         return Lease(self.leases, deadline)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from katax_cli.core.resilience.deadline import NEVER, Deadline
-from katax_cli.core.sql import AnySql, Statement, statement_of
+from katax_cli.core.sql import AnySql, statement_of
 from katax_cli.core.text.duration import Duration, in_seconds
 from katax_cli.engines.base import Params, RowStream, SqlEngine, Text
 from katax_cli.services.calls.guard import Safety, Sent
@@ -35,10 +34,6 @@ class StreamingDatabase(TabularDatabase):
     engine: SqlEngine
     _origin: TransactionOrigin
 
-    @abstractmethod
-    def _safety(self, statement: Statement) -> Safety:
-        """The risk of sending a statement again."""
-
     @contextmanager
     def stream(
         self,
@@ -57,7 +52,7 @@ class StreamingDatabase(TabularDatabase):
         """
         deadline, silence = self._stream_limits(timeout, idle)
         statement = statement_of(sql, self.engine.dialect)
-        safety = self._safety(statement)
+        safety = self._origin.safety(statement)
         with self.observer.watch(statement.text, params) as watch, ExitStack() as stack:
 
             def open_stream(sent: Sent) -> RowStream:
@@ -148,7 +143,7 @@ class StreamingDatabase(TabularDatabase):
         check_copy_out(self.engine, format)
         deadline, silence = self._stream_limits(timeout, idle)
         statement = statement_of(query, self.engine.dialect)
-        safety = self._safety(statement)
+        safety = self._origin.safety(statement)
         with self.observer.watch(statement.text) as watch, ExitStack() as stack:
 
             def open_copy(sent: Sent) -> CopiedOut:
