@@ -63,7 +63,8 @@ def clear(call: Invocation, pattern: Annotated[str, typer.Argument(help=PATTERN_
         if call.only_planned(pattern=pattern, **survey_facts(survey), deleted=0):
             return ExitCode.DONE
         chosen.confirm(Tier.DESTRUCTIVE, f"delete {survey.count} keys that match {pattern!r}")
-        with Progress(call.diagnostics, "deleted", "keys", survey.matching, unsure=True) as progress:
+        total = None if survey.at_least else survey.matching
+        with Progress(call.diagnostics, "deleted", "keys", total, unsure=True) as progress:
             deleted = values.clear(pattern, on_batch=progress)
     call.out.action({"pattern": pattern, **survey_facts(survey), "deleted": deleted})
     return ExitCode.DONE

@@ -14,6 +14,7 @@ import pytest
 import redis as driver
 
 from katax_cli.services.cache.cache import Cache
+from katax_cli.services.redis.keyspace import Survey
 from tests.cli.harness import katax, write_profile
 from tests.servers.fixtures import MakeProxy
 
@@ -227,6 +228,11 @@ def test_what_an_interrupt_left_deleted_is_told(
 
     assert done.code == 130
     assert "interrupted: at least 1,200" in done.err
+
+    counted = Survey(900_000, at_least=True, measured=0, bytes=None, types={}, lifetimes={})
+    monkeypatch.setattr(Cache, "survey", lambda *_: counted)
+    # Where counting took too long, the count so far is no total.
+    assert "of 900,000" not in katax("cache", "clear", "k*", "-y").err
 
 
 def test_export_and_import(redis: driver.Redis, tmp_path: Path) -> None:
