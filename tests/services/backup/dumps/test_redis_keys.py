@@ -6,7 +6,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 from threading import Event, Thread
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import redis
@@ -19,6 +19,7 @@ from katax_cli.services.backup.dumps.redis_keys import DUMP
 from katax_cli.services.backup.store.place import open_store
 from katax_cli.services.backup.streams import opened
 from katax_cli.services.backup.work import StoppableWork
+from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.runtime.runtime import Runtime
 from tests.cli.harness import katax
 from tests.servers import Server
@@ -73,6 +74,26 @@ def test_every_key_comes_back_with_its_end(redis_url: str, tmp_path: Path) -> No
         DUMP,
         "manifest.json",
     ]
+
+
+def test_large_values_come_a_few_at_a_time(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when all are large, and nothing was read before them."""
+    profile_for(tmp_path, redis_url)
+    with closing(redis.Redis.from_url(redis_url)) as client:
+        for number in range(20):
+            client.set(f"large:{number}", random.randbytes(3_000_000))
+    sizes, pipeline = list[int](), RedisDatabase.pipeline
+
+    def weighed(self: RedisDatabase, commands: Any, **more: Any) -> list[Any]:
+        replies = pipeline(self, commands, **more)
+        sizes.append(sum(len(reply) for reply in replies if isinstance(reply, bytes)))
+        return replies
+
+    monkeypatch.setattr(RedisDatabase, "pipeline", weighed)
+    assert back_up().rows == {"keys": 20}
+    assert max(sizes) < 7_000_000
 
 
 def test_a_key_that_is_made_anew_meanwhile_keeps_an_end(redis_url: str, tmp_path: Path) -> None:
