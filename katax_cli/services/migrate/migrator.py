@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from katax_cli.services.migrate.jobs import MigrationJob
 
 
-class _Reading(NamedTuple):
-    """The folder as it was read, and what followed from it and the ledger."""
+class _AskedFolder(NamedTuple):
+    """The folder as `pending` read it, and whether there was something to apply."""
 
     files: list[MigrationFile]
-    standings: list[Standing]
+    has_work: bool
 
 
 def _refuse_load(standing: Standing) -> None:
@@ -62,7 +62,7 @@ class Migrator(LedgerAccess):
         self.directory = directory
         self._on_done = on_done
         self._jobs: dict[tuple[str, str, Direction], MigrationJob] = {}
-        self._asked: _Reading | None = None
+        self._asked: _AskedFolder | None = None
         self._last_read: list[Standing] = []
 
     @property
@@ -83,12 +83,13 @@ class Migrator(LedgerAccess):
     ) -> list[MigrationJob]:
         """The jobs of `up`, read and checked. Raises what `up` would raise before it runs anything.
 
-        The next `up` goes by what was read here: what was asked about is what is run.
+        The next `up` runs these files as they were read here: what was asked about is what is run.
         """
-        asked = self._read()
-        plan.refuse_unsound(asked.standings, strict=strict, locked=False)
-        pending = plan.to_apply(asked.standings, to=to, steps=steps)
-        self._asked = asked
+        scanned = files.scan(self.directory)
+        standings = self._standings(scanned)
+        plan.refuse_unsound(standings, strict=strict, locked=False)
+        pending = plan.to_apply(standings, to=to, steps=steps)
+        self._asked = _AskedFolder(scanned, has_work=bool(pending))
         return [self.job(file, "up") for file in pending]
 
     def up(self, *, to: str | None = None, steps: int | None = None, strict: bool = False) -> list[Outcome]:
@@ -97,18 +98,18 @@ class Migrator(LedgerAccess):
         Raises MigrationError (a changed or unfinished migration, a statement that failed; with `strict` also
         one out of order or without its file), LockHeld, LockLost, Unavailable, OutcomeUnknown.
         """
-        asked, self._asked = self._asked or self._read(), None
-        # What was read since may tell of what was done since.
-        is_last = asked.standings is self._last_read
-        standings = asked.standings if is_last else self._standings(asked.files)
-        plan.refuse_unsound(standings, strict=strict, locked=False)
-        if not plan.to_apply(standings, to=to, steps=steps) and all(
-            migration.state != "failed" for migration in standings
-        ):
-            self._remark(standings)
-            return []
+        asked, self._asked = self._asked or _AskedFolder(files.scan(self.directory), has_work=False), None
+        scanned = asked.files
+        if not asked.has_work:
+            standings = self._standings(scanned)
+            plan.refuse_unsound(standings, strict=strict, locked=False)
+            if not plan.to_apply(standings, to=to, steps=steps) and all(
+                migration.state != "failed" for migration in standings
+            ):
+                self._remark(standings)
+                return []
         with self.locked() as runner:
-            standings = self._standings(asked.files)
+            standings = self._standings(scanned)
             plan.refuse_unsound(standings, strict=strict)
             self._remark(standings)
             pending = plan.to_apply(standings, to=to, steps=steps)
@@ -296,10 +297,6 @@ class Migrator(LedgerAccess):
         if key not in self._jobs:
             self._jobs[key] = make_job(file, direction, self.dialect)
         return self._jobs[key]
-
-    def _read(self) -> _Reading:
-        scanned = files.scan(self.directory)
-        return _Reading(scanned, self._standings(scanned))
 
     def _remark(self, standings: Sequence[Standing]) -> None:
         for line in plan.remarks(standings):

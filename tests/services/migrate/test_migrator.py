@@ -41,32 +41,6 @@ def test_up_applies_what_is_pending_in_order_and_once(
     assert all(one.applied_at and one.duration_ms is not None for one in migrator.status())
 
 
-def test_up_after_pending_that_found_nothing_asks_no_second_time(
-    migrator: Migrator, database: SqlDatabase, write: Write
-) -> None:
-    two_tables(write)
-    migrator.up()
-    asked: list[str] = []
-    database.on("query", lambda sql, _ms: asked.append(sql))
-
-    assert (migrator.pending(), migrator.up()) == ([], [])
-
-    assert len(asked) == 1
-
-
-def test_up_after_pending_applies_again_what_was_reverted_in_between(
-    migrator: Migrator, database: SqlDatabase, write: Write
-) -> None:
-    two_tables(write)
-    migrator.up()
-
-    assert migrator.pending() == []
-    migrator.down()
-
-    assert [one.name for one in migrator.up()] == ["002_posts.sql"]
-    assert table_names(database) == {"users", "posts"}
-
-
 def test_status_before_anything_was_applied_changes_nothing(
     migrator: Migrator, database: SqlDatabase, write: Write
 ) -> None:
