@@ -72,16 +72,10 @@ def streamed(
     *,
     text: Text,
 ) -> Iterator[PostgresStream]:
-    """Runs one statement and hands out its rows as they arrive; what is left at the end is cancelled.
-
-    That would end a transaction too, but for a savepoint before the statement.
-    """
+    """Runs one statement and hands out its rows as they arrive; what is left at the end is cancelled."""
     statement = _SentStatement(connection, query, params)
     check_alive(connection)
     apply_timeout(connection, timeout)
-    is_saved = connection.status == TransactionStatus.INTRANS and not connection.guarded
-    if is_saved:
-        _run_plainly(connection, b"SAVEPOINT katax_stream")
     statement.send()
     pgconn = connection.pgconn
     pgconn.set_chunked_rows_mode(_BATCH) if _HAS_CHUNKS else pgconn.set_single_row_mode()
@@ -91,17 +85,6 @@ def streamed(
     finally:
         if connection.status == TransactionStatus.ACTIVE:
             abandon(connection)
-            if is_saved and connection.status == TransactionStatus.INERROR:
-                _run_plainly(connection, b"ROLLBACK TO SAVEPOINT katax_stream")
-        if is_saved and connection.status == TransactionStatus.INTRANS:
-            _run_plainly(connection, b"RELEASE SAVEPOINT katax_stream")
-
-
-def _run_plainly(connection: PostgresConnection, sql: bytes) -> None:
-    connection.pgconn.send_query_params(sql, None)
-    result = connection.wait(generators.execute(connection.pgconn))[-1]
-    if result.status == ExecStatus.FATAL_ERROR:
-        raise psycopg.errors.error_from_result(result)
 
 
 class PostgresStream:

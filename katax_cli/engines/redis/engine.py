@@ -10,6 +10,7 @@ from redis import exceptions
 from redis.client import Redis
 
 from katax_cli.core.engine_names import EngineName
+from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.resilience.failure import Failure
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.engines.base import Serving
@@ -152,14 +153,17 @@ class RedisEngine:
         return Serving("degraded", uncovered) if uncovered else Serving("healthy")
 
     def _silent_primary(self, connection: Any, timeout: float | None) -> str | None:
-        """Says which primary does not answer; one that the cluster knows no more, as after a failover, is none."""
+        """Says which of the primaries that own slots does not answer."""
+        deadline = Deadline(timeout)
+        ranges = self.command(connection, "CLUSTER", "SLOTS", timeout=deadline.within(None))
+        owners = {(owner[0], owner[1]) for _, _, owner, *_ in ranges}
         for node in connection.get_primaries():
+            if (node.host.encode(), node.port) not in owners:
+                continue
             try:
-                self.ping(connection.get_redis_connection(node), timeout)
+                self.ping(connection.get_redis_connection(node), deadline.within(None))
             except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
-                ranges = self.command(connection, "CLUSTER", "SLOTS", timeout=timeout)
-                if (node.host.encode(), node.port) in {(owner[0], owner[1]) for _, _, owner, *_ in ranges}:
-                    return f"{node.name} does not answer: {error}"
+                return f"{node.name} does not answer: {error}"
         return None
 
 

@@ -136,19 +136,19 @@ class Journal:
 
     def _lines(self) -> Iterator[bytes]:
         files: list[BinaryIO] = []
-        with ExitStack() as stack:
-            # The newer one first: else one that is renamed in between would be missed. It is met twice.
-            for path in (self.path, f"{self.path}.1"):
-                try:
-                    file = stack.enter_context(open(path, "rb"))
-                except FileNotFoundError:
-                    continue
-                except OSError as error:
-                    raise ConfigError(f"the journal {path} cannot be read: {error.strerror}") from error
-                if not any(os.path.sameopenfile(file.fileno(), other.fileno()) for other in files):
-                    files.append(file)
-            for each in reversed(files):
-                yield from _read(each)
+        path = self.path
+        try:
+            with ExitStack() as stack:
+                # The newer one first: else one that is renamed in between would be missed. It is met twice.
+                for path in (self.path, f"{self.path}.1"):
+                    with suppress(FileNotFoundError):
+                        file = stack.enter_context(open(path, "rb"))
+                        if not any(os.path.sameopenfile(file.fileno(), other.fileno()) for other in files):
+                            files.append(file)
+                for each in reversed(files):
+                    yield from _read(each)
+        except OSError as error:
+            raise ConfigError(f"the journal {path} cannot be read: {error.strerror}") from error
 
 
 def _read(file: BinaryIO) -> Iterator[bytes]:

@@ -13,7 +13,6 @@ import re
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -93,6 +92,10 @@ class Backend(Protocol):
         """False when it was lost."""
         ...
 
+    def give_back(self, interrupt: BaseException) -> None:
+        """Behind a release that was interrupted: lets go of what would outlive the holder."""
+        ...
+
 
 class RedisBackend:
     """One key with a lifetime: `lock:NAME`, and beside it the highest token, in the same slot of a cluster."""
@@ -128,6 +131,10 @@ class RedisBackend:
 
     def release(self, timeout: float | None = None) -> bool:
         return bool(LOCK_RELEASE(self._redis.within(timeout), [self._key], self._value))
+
+    def give_back(self, interrupt: BaseException) -> None:
+        redis = self._redis.within(_GIVE_BACK_SECONDS)
+        _give_back(interrupt, partial(LOCK_RELEASE, redis, [self._key], self._value))
 
 
 def _give_back(interrupt: BaseException, release: Callable[[], object]) -> None:
@@ -227,8 +234,7 @@ class Lock:
                 self._lost = LockLost(self.name, "it had expired before it was released")
         except BaseException as error:
             if not isinstance(error, Exception):
-                # Of a copy: this one may take the lock anew before that.
-                _give_back(error, partial(copy(self._backend).release, _GIVE_BACK_SECONDS))
+                self._backend.give_back(error)
             raise
         self.check()
 

@@ -64,6 +64,9 @@ class SqlBackend:
             self._session.ask(self._locks.unlock, self._name)
         return held
 
+    def give_back(self, interrupt: BaseException) -> None:
+        """The lock ends with its session."""
+
     def close(self) -> None:
         self._open.close()
 

@@ -226,31 +226,6 @@ def test_a_stream_in_a_transaction(db: SqlDatabase) -> None:
     assert numbers(db) == [1, 2, 3, 4]
 
 
-def test_a_stream_that_is_left_early_ends_nothing_else(db: SqlDatabase) -> None:
-    """Cancelled on PostgreSQL, it took the transaction with it."""
-    many = """with recursive c(n) as (select 1 union all select n + 1 from c where n < 900)
-        select a.n from c a, c b"""
-
-    def work(statements: Any) -> None:
-        add(statements, 1)
-        for _ in range(2):
-            with statements.stream(many) as rows:
-                for _ in rows:
-                    break
-        with pytest.raises(ZeroDivisionError), statements.stream(many) as rows:
-            raise ZeroDivisionError
-        with statements.stream("select 1") as rows:
-            assert list(rows) == [[(1,)]]
-        add(statements, 2)
-
-    db.transaction(work)
-    assert numbers(db) == [1, 2]
-    db.execute("delete from t")
-    with db.session() as session, session.transaction() as transaction:
-        work(transaction)
-    assert numbers(db) == [1, 2]
-
-
 def test_the_whole_callable_is_run_again_after_a_deadlock(fresh: MakeFresh, tmp_path: Path) -> None:
     """Two transactions lock two rows in opposite order; the server ends one, whose callable starts over."""
     extra = "[retry]\nattempts = 20\ninitial = 0.01\n"
