@@ -136,8 +136,9 @@ class AsyncBatches(Generic[B, T]):
         self._read: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         try:
             return await self._on._call(following)
-        except asyncio.CancelledError:
-            if self._is_left and reader is not None and reader.uncancel() == 0:
+        except BaseException as error:
+            was_left = self._is_left and reader is not None and reader.uncancel() == 0
+            if was_left and isinstance(error, asyncio.CancelledError):
                 raise KataxError("this stream has ended; read it within its block") from None
             raise
         finally:
