@@ -47,6 +47,11 @@ def _run() -> int:
         app.Terminated.arrived = True
         raise app.Terminated
 
+    def hang_up(number: int, frame: FrameType | None) -> None:
+        # A shell sends it on, too: the second one would end what the first began.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        terminate(number, frame)
+
     def raise_again(dropped: sys.UnraisableHookArgs) -> None:
         handlers = {KeyboardInterrupt: signal.default_int_handler, app.Terminated: terminate}
         handler = handlers.get(dropped.exc_type)
@@ -59,7 +64,7 @@ def _run() -> int:
     signal.signal(signal.SIGTERM, terminate)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
         # The terminal was closed; under `nohup` that is ignored.
-        signal.signal(signal.SIGHUP, terminate)
+        signal.signal(signal.SIGHUP, hang_up)
     # What a signal's handler raises in a finalizer, as each import has one, Python prints and drops.
     sys.unraisablehook = raise_again
     if interruptible:

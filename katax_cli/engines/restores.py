@@ -99,6 +99,10 @@ class ReadsDumpHead(RestoresByProgram, Protocol):
 
     def known_roles(self, connection: Any) -> frozenset[str]: ...
 
+    def policed(self, connection: Any) -> list[str]:
+        """Tables of which row-level security may hide rows from this role."""
+        ...
+
 
 @runtime_checkable
 class ListsRelations(Protocol):

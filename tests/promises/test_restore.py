@@ -117,7 +117,7 @@ def test_bad_twin_that_trusts_the_manifest_touches_the_server(
         made.append(destination.target)
         return guarded(destination, tell)
 
-    monkeypatch.setattr(run, "_trusted", lambda folder, work: read_manifest(folder))
+    monkeypatch.setattr(run, "trusted", lambda folder, work: read_manifest(folder))
     monkeypatch.setattr(run, "discarding", noticing)
     data = next(path for path in sorted(watched.path.rglob("*.dat*")) if path.name[0].isdigit())
     data.write_bytes(data.read_bytes()[:-9])

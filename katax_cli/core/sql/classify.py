@@ -62,7 +62,7 @@ _SERVER_WIDE = {
     *product(("RESET",), ("MASTER", "SLAVE", "REPLICA", "PERSIST")),
     *(("ALTER", what) for what in ("SYSTEM", "DATABASE", "SCHEMA", "DEFAULT", "POLICY")),
 }
-_OF_THE_SERVER = r"(?i)(?:PASSWORD|GLOBAL|PERSIST(?:_ONLY)?)\Z|@@(?:GLOBAL\.|PERSIST)"
+_OF_THE_SERVER = r"(?i)(?:PASSWORD|GLOBAL|PERSIST(?:_ONLY)?)\Z|@@(?:GLOBAL(?:\.|\Z)|PERSIST)"
 # Patterns as text are compiled at their first use, which keeps the import cheap.
 _LOSSY_WORD = r"(?i)\b(DROP|TRUNCATE|DELETE|(?<!KEY )(?<!DO )UPDATE)\b"
 # What MySQL 5.6 did not run yet. MariaDB runs none of it, nor does MySQL what is for MariaDB.
@@ -384,7 +384,8 @@ def _prepare(code: list[Code], dialect: Dialect) -> Classification:
     if second == "TRANSACTION" or (verb == "EXECUTE" and second != "IMMEDIATE"):
         return Classification(verb, "transaction" if verb == "PREPARE" else "unknown")
     start = next((index for index, item in enumerate(code, 1) if item.text == "AS"), 1)
-    text = next((item.text[1:-1] for item in code if item.kind == "string"), "")
+    # There are N'…' and _utf8'…' too.
+    text = next((re.sub(r"\A[^'\"]*", "", item.text)[1:-1] for item in code if item.kind == "string"), "")
     effect = _effect(text, dialect) if dialect == "mysql" else _classify(code[start:], dialect)
     return replace(effect, verb=verb, kind=_KIND_OF.get(verb, "unknown"))
 

@@ -212,6 +212,7 @@ def test_what_changes_rights_or_the_server_is_disruptive() -> None:
         "stop slave",
         "uninstall plugin p",
         "execute immediate 'grant all on *.* to u'",
+        "set @@global . max_connections = 1",
     ):
         assert classify(sql, MY).disruptive, sql
     for sql in (
@@ -235,6 +236,7 @@ def test_what_is_prepared_counts_as_what_it_will_do() -> None:
     for dialect, sql, reason, changes_rows in (
         (MY, "execute immediate 'delete from t'", "DELETE without WHERE", True),
         (MY, "execute immediate 'update t set a = 1 where id = 2'", None, True),
+        (MY, "execute immediate N'delete from t'", "DELETE without WHERE", True),
         (MY, "execute immediate @text", None, False),
         (MY, "execute plan", None, False),
         (MY, "prepare plan from 'drop table t'", "DROP TABLE", False),

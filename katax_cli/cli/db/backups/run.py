@@ -73,9 +73,11 @@ def verify_backups(call: Invocation, out: str | None, names: Sequence[str]) -> E
             *(() if names else map(store.find, store.names())),
         ]
         rows = [_verified(backup, can_decrypt=profile.backup.identity is not None) for backup in backups]
-        if not names:  # what was pruned before its turn came is no backup any more
-            left = set(store.names())
-            rows = [row for row in rows if row[1] or row[0] in left]
+        # What was pruned before its turn came is no backup any more; prune leaves one.
+        left = () if names else store.names()
+        for name in [name for name, whole, *_ in rows if left and not whole and name not in left]:
+            call.diagnostics.note(f"{name} was removed meanwhile")
+            rows = [row for row in rows if row[0] != name]
     call.out.rows(VERIFY_HEADER, [rows], Manner(below="reasons", joined=("reasons",)))
     return ExitCode.DONE if all(whole for _, whole, *_ in rows) else ExitCode.NO
 

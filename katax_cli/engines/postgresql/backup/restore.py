@@ -11,21 +11,22 @@ from psycopg.errors import DivisionByZero, InsufficientPrivilege
 
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import quote_identifier
+from katax_cli.core.sql.split import pieces
 from katax_cli.engines.parts import EnginePart
 from katax_cli.engines.postgresql.engine import PostgresEngine
 from katax_cli.engines.restores import DumpHead, DumpPart, Space, free_bytes
-from katax_cli.errors import BackupHindered
 
 _NAME = r'(?:"(?:[^"]|"")*"|[^\s";,]+)'
 _STRING = r"'(?:[^']|'')*'"
 _REST = rf'(?:[^\'";]|{_STRING}|"(?:[^"]|"")*")*'
-_CREATE = re.compile(rf"^CREATE DATABASE {_NAME} (WITH {_REST});$", re.MULTILINE)
-_FINISH = re.compile(rf"^(ALTER DATABASE|COMMENT ON DATABASE) {_NAME} ((?:SET|IS) {_REST});$", re.MULTILINE)
-_OWNED = re.compile(rf"^ALTER DATABASE {_NAME} ((?:OWNER TO|CONNECTION LIMIT) .*);$", re.MULTILINE)
-_GRANTED = re.compile(rf"^((?:GRANT|REVOKE) [A-Z, ]+) ON DATABASE {_NAME} ((?:TO|FROM) .*);$", re.MULTILINE)
-_OF_ROLE = re.compile(rf"^ALTER ROLE ({_NAME}) IN DATABASE {_NAME} (SET {_REST});$", re.MULTILINE)
-_OWNER = re.compile(rf"^ALTER .* OWNER TO ({_NAME});$", re.MULTILINE)
-_GRANTEE = re.compile(rf"^GRANT .* TO ({_NAME})(?: WITH GRANT OPTION)?;$", re.MULTILINE)
+_COMMENTS = re.compile(r"\A(?:--[^\n]*\n|\s)+")
+_CREATE = re.compile(rf"CREATE DATABASE {_NAME} (WITH {_REST})")
+_FINISH = re.compile(rf"(ALTER DATABASE|COMMENT ON DATABASE) {_NAME} ((?:SET|IS) {_REST})")
+_OWNED = re.compile(rf"ALTER DATABASE {_NAME} ((?:OWNER TO|CONNECTION LIMIT) .*)")
+_GRANTED = re.compile(rf"((?:GRANT|REVOKE) [A-Z, ]+) ON DATABASE {_NAME} ((?:TO|FROM) .*)")
+_OF_ROLE = re.compile(rf"ALTER ROLE ({_NAME}) IN DATABASE {_NAME} (SET {_REST})")
+_OWNER = re.compile(rf"ALTER .* OWNER TO ({_NAME})")
+_GRANTEE = re.compile(rf"GRANT .* TO ({_NAME})(?: WITH GRANT OPTION)?")
 _ROLES = "SELECT rolname FROM pg_roles"
 _MINE = """SELECT r.rolname, u.rolsuper FROM pg_roles r, pg_roles u
     WHERE u.rolname = current_user AND pg_has_role(r.oid, 'MEMBER')"""
@@ -34,13 +35,14 @@ _SESSIONS = """SELECT pid, coalesce(usename, ''), coalesce(application_name, '')
     FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid() AND usesysid IS NOT NULL"""
 # A dump has the rows of a table without those of the tables that inherit from it, and of a table of an extension those
 # that the extension's condition selects: the others come with the extension.
-_RELATIONS = """SELECT n.nspname || '.' || c.relname, format('ONLY %I.%I %s', n.nspname, c.relname, x.condition),
-        row_security_active(c.oid)
+_RELATIONS = """SELECT n.nspname || '.' || c.relname, format('ONLY %I.%I %s', n.nspname, c.relname, x.condition)
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     LEFT JOIN (SELECT unnest(extconfig) AS oid, unnest(extcondition) AS condition FROM pg_extension) x ON x.oid = c.oid
     WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
     AND (n.nspname || '.' || c.relname = ANY($1) OR NOT EXISTS (SELECT FROM pg_depend d
         WHERE d.objid = c.oid AND d.classid = 'pg_class'::regclass AND d.deptype = 'e'))"""
+_POLICED = """SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind = 'r' AND row_security_active(c.oid) ORDER BY 1"""
 _PREPARED = "SELECT gid FROM pg_prepared_xacts WHERE database = $1 ORDER BY prepared"
 _SUBSCRIPTIONS = """SELECT subname FROM pg_subscription WHERE NOT subenabled
     AND subdbid = (SELECT oid FROM pg_database WHERE datname = current_database()) ORDER BY 1"""
@@ -77,15 +79,21 @@ class PostgresRestore(EnginePart[PostgresEngine]):
         return ("--create", "--schema-only", "--no-tablespaces", "--file=-", dump)
 
     def head(self, printed: str) -> DumpHead:
-        created = _CREATE.search(printed)
-        finish = [f"{kind} {{name}} {rest}" for kind, rest in _FINISH.findall(printed)]
-        create = "" if created is None else f" {created[1]}"
-        owned = tuple(f"ALTER DATABASE {{name}} {rest}" for rest in _OWNED.findall(printed))
-        granted = tuple(f"{what} ON DATABASE {{name}} {whom}" for what, whom in _GRANTED.findall(printed))
-        settings = _OF_ROLE.findall(printed)
+        # One by one: lines in the body of a function or in a comment are no statements.
+        statements = [_COMMENTS.sub("", piece.text) for piece in pieces(printed, "postgresql")]
+
+        def found(pattern: re.Pattern[str]) -> list[tuple[str, ...]]:
+            return [match.groups() for match in map(pattern.fullmatch, statements) if match]
+
+        create = "".join(f" {rest}" for (rest,) in found(_CREATE)[:1])
+        finish = tuple(f"{kind} {{name}} {rest}" for kind, rest in found(_FINISH))
+        owned = tuple(f"ALTER DATABASE {{name}} {rest}" for (rest,) in found(_OWNED))
+        granted = tuple(f"{what} ON DATABASE {{name}} {whom}" for what, whom in found(_GRANTED))
+        owners, grantees = (_unquoted(role for (role,) in found(each)) for each in (_OWNER, _GRANTEE))
+        settings = found(_OF_ROLE)
         parts = (
-            DumpPart("owners", _unquoted(_OWNER.findall(printed)), "--no-owner", owned),
-            DumpPart("grants", _unquoted(_GRANTEE.findall(printed)) - {"PUBLIC"}, "--no-privileges", granted),
+            DumpPart("owners", owners, "--no-owner", owned),
+            DumpPart("grants", grantees - {"PUBLIC"}, "--no-privileges", granted),
             DumpPart(
                 "settings of roles",
                 _unquoted(role for role, _ in settings),
@@ -93,7 +101,7 @@ class PostgresRestore(EnginePart[PostgresEngine]):
                 tuple(f"ALTER ROLE {role} IN DATABASE {{name}} {rest}" for role, rest in settings),
             ),
         )
-        return DumpHead("CREATE DATABASE {name}" + create, tuple(finish), parts)
+        return DumpHead("CREATE DATABASE {name}" + create, finish, parts)
 
     def english(self, connection: Any, settings: ConnectionSettings) -> ConnectionSettings:
         # Outside a transaction LOCAL asks for the right alone: behind a pooler the session is somebody else's next.
@@ -121,13 +129,10 @@ class PostgresRestore(EnginePart[PostgresEngine]):
 
     def relations(self, connection: Any, names: Collection[str]) -> list[tuple[str, str]]:
         """Partitions too, and tables of extensions only if they are among `names`."""
-        rows = self._engine.execute(connection, _RELATIONS, [list(names)]).rows
-        if hidden := [name for name, _, is_filtered in rows if is_filtered]:
-            raise BackupHindered(
-                f"row-level security hides rows of {hidden[0]} from this role, so they cannot be counted; "
-                "the role needs BYPASSRLS"
-            )
-        return [(name, sql) for name, sql, _ in rows]
+        return [(name, sql) for name, sql in self._engine.execute(connection, _RELATIONS, [list(names)]).rows]
+
+    def policed(self, connection: Any) -> list[str]:
+        return [name for (name,) in self._engine.execute(connection, _POLICED).rows]
 
     def let_go(self, connection: Any) -> list[str]:
         """pg_dump itself lets subscriptions be made disabled: two databases must not read from one slot."""

@@ -53,9 +53,12 @@ _KIND = re.compile(rb"-- Name: .*; Type: ([A-Z ]+); Schema: .*; Owner: ")
 _HEADING = b"-- Name: "
 """Begins the line above each thing of a schema."""
 _REWRITTEN = re.compile(
-    rb'::(?:[a-z0-9_. ]|"[^"]*")+(?:\(\d+(?:,\d+)?\))?(?: with(?:out)? time zone)?(?:\[\])*|[()]'
+    rb'::(?:(?:character|bit) varying|double precision|(?:"[^"]*"|[a-z0-9_]+)(?:\.(?:"[^"]*"|[a-z0-9_]+))?)'
+    rb"(?:\(\d+(?:,\d+)?\))?(?: with(?:out)? time zone)?(?:\[\])*|[()]"
 )
 """Casts and parentheses: the server moves those of `status IN ('a', 'b')` when it reads its own words for it."""
+_ROUTINES = (b"FUNCTION", b"PROCEDURE")
+"""Their bodies are text, which it does not read."""
 COUNTED = frozenset(
     """TABLE,VIEW,MATERIALIZED VIEW,FOREIGN TABLE,SEQUENCE,FUNCTION,PROCEDURE,AGGREGATE,TRIGGER,EVENT TRIGGER,INDEX,
 CONSTRAINT,FK CONSTRAINT,CHECK CONSTRAINT,TYPE,DOMAIN,EXTENSION,SCHEMA,RULE,POLICY""".replace("\n", "").split(
@@ -262,12 +265,14 @@ def differing(one: Iterable[bytes], other: Iterable[bytes]) -> list[str]:
 def _things(lines: Iterable[bytes]) -> Mapping[bytes, Counter[bytes]]:
     """The lines of each thing; those of one heading stand together, whichever comes first."""
     things: dict[bytes, Counter[bytes]] = {}
-    name = b""
+    name, is_routine = b"", False
     for line in lines:
         if line.startswith(_HEADING):
-            name = line
+            kind = _KIND.match(line)
+            name, is_routine = line, kind is not None and kind[1] in _ROUTINES
         elif not line.startswith(_NO_SCHEMA):
-            things.setdefault(name, Counter())[_REWRITTEN.sub(b"", line)] += 1
+            said = line if is_routine else _REWRITTEN.sub(b"", line)
+            things.setdefault(name, Counter())[b" ".join(said.split())] += 1
     return things
 
 

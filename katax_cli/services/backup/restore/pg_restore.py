@@ -152,7 +152,19 @@ class PostgresLoader(Loader):
         problems = all_differences(manifest, found, objects, None)
         if not problems and is_comparable and manifest.tool == str(self._pg_dump):
             problems += self._schema_problems(schema)
+        if problems:
+            self._refuse_policies(settings)
         return problems
+
+    def _refuse_policies(self, settings: ConnectionSettings) -> None:
+        """Raises BackupHindered where rows may be missing from the counts only."""
+        with self._order.open_database(settings) as database:
+            policed = self._asked(database, self._part.policed)
+        if policed:
+            raise BackupHindered(
+                f"row-level security may hide rows of {policed[0]} from this role, so they cannot be counted; "
+                "the role needs BYPASSRLS"
+            )
 
     def _schema_problems(self, restored: list[bytes]) -> list[str]:
         """The dump itself is asked where the hash differs, for a server may say what it read again in other words."""

@@ -37,8 +37,9 @@ def down(db):
 '''
 
 
-def scan(directory: str) -> list[MigrationFile]:
-    """The migrations of a folder in the order of their versions; other files are left alone.
+def scan(directory: str, *, adding: bool = False) -> list[MigrationFile]:
+    """The migrations of a folder in the order of their versions; other files are left alone. For `adding` one to it,
+    one that has only an archive within it is empty.
 
     Raises ConfigError when there is no such folder and for one of another tool, MigrationError for a file that
     cannot be read and for two files of one version.
@@ -53,7 +54,7 @@ def scan(directory: str) -> list[MigrationFile]:
     names = {name for name in present if _FILE.fullmatch(name)}
     # The files of Alembic have names that a migration may have.
     refuse_folder(directory, [name for name in present if name not in names or name.endswith(".py")])
-    if not names:
+    if not names and not adding:
         refuse_nested(directory, present)
     refuse_lonely_down(names)
     paths = [os.path.join(directory, name) for name in sorted(names) if not name.endswith(DOWN_SUFFIX)]
@@ -112,7 +113,7 @@ def new_path(directory: str, title: str, *, python: bool = False, now: float) ->
     slug = re.sub(r"[^a-z0-9]+", "_", title.lower()).strip("_")
     if not slug:
         raise ConfigError(f"no letter or digit in the name {title!r}; use a-z, 0-9 and _")
-    known = scan(directory) if os.path.isdir(directory) else []
+    known = scan(directory, adding=True) if os.path.isdir(directory) else []
     version = next_version([file.version for file in known], now)
     pairs = bool(known) and known[-1].name.endswith(UP_SUFFIX)
     ending = ".py" if python else UP_SUFFIX if pairs else ".sql"

@@ -29,6 +29,19 @@ REVOKE CONNECT,TEMPORARY ON DATABASE "a;b""c" FROM PUBLIC;
 GRANT CONNECT ON DATABASE "a;b""c" TO reader WITH GRANT OPTION;
 GRANT SELECT ON TABLE t TO PUBLIC;
 GRANT SELECT ON TABLE t TO reader WITH GRANT OPTION;
+--
+-- Name: FUNCTION f(); Type: COMMENT; Schema: public; Owner: app
+--
+COMMENT ON FUNCTION public.f() IS 'see
+ALTER DATABASE "a;b""c" OWNER TO mallory;
+GRANT ALL ON DATABASE "a;b""c" TO mallory;
+';
+CREATE FUNCTION public.f() RETURNS void LANGUAGE plpgsql AS $_$
+begin
+ALTER DATABASE "a;b""c" CONNECTION LIMIT 0;
+ALTER ROLE postgres IN DATABASE "a;b""c" SET search_path TO evil;
+GRANT ALL ON DATABASE "a;b""c" TO mallory;
+end $_$;
 """
 
 
