@@ -48,8 +48,8 @@ def _run() -> int:
         raise app.Terminated
 
     def hang_up(number: int, frame: FrameType | None) -> None:
-        # A shell sends it on, too: the second one would end what the first began.
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        # A shell sends it on, too: the second one would end what the first began. Programs do not inherit a handler.
+        signal.signal(signal.SIGHUP, lambda *_: None)
         terminate(number, frame)
 
     def raise_again(dropped: sys.UnraisableHookArgs) -> None:

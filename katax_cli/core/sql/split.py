@@ -200,7 +200,7 @@ def _depth_change(dialect: Dialect, routine: str, word: str, previous: str, dept
         return 1 if opens else -depth if word == "END" and previous == ";" else 0
     if routine == "RULE":
         return {"(": 1, ")": -1 if depth else 0}.get(word, 0)
-    if word == "BEGIN" or (word == "CASE" and depth):
+    if (previous, word) == ("BEGIN", "ATOMIC") or (word == "CASE" and depth):
         return 1
     return -1 if word == "END" and depth else 0
 

@@ -160,6 +160,7 @@ class RedisEngine:
         for node in connection.get_primaries():
             if (node.host.encode(), node.port) not in owners:
                 continue
+            deadline.check(self.settings.name, "asking each primary")
             try:
                 self.ping(connection.get_redis_connection(node), deadline.within(None))
             except (exceptions.ConnectionError, exceptions.TimeoutError) as error:

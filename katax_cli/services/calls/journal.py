@@ -146,6 +146,7 @@ class Journal:
                         if not any(os.path.sameopenfile(file.fileno(), other.fileno()) for other in files):
                             files.append(file)
                 for each in reversed(files):
+                    path = each.name
                     yield from _read(each)
         except OSError as error:
             raise ConfigError(f"the journal {path} cannot be read: {error.strerror}") from error

@@ -96,6 +96,7 @@ WHOLE: list[tuple[Dialect, str]] = [
     ("postgresql", "create function f() returns int begin atomic select case when a then 1 end; select 2; end"),
     ("postgresql", "CREATE OR REPLACE PROCEDURE p() LANGUAGE sql BEGIN ATOMIC INSERT INTO t VALUES (1); END"),
     ("postgresql", "create function f() returns int as $$ begin; end; $$ language plpgsql"),
+    ("postgresql", "create function f(begin date, \"end\" date) returns int as $$ select 1; $$ language sql"),
     ("postgresql", "create rule r as on insert to t do also (insert into a values (1); delete from b)"),
     ("mysql", "create procedure p() begin if x then select if(a, b, c); end if; end"),
     ("mysql", "create procedure p() begin l:LOOP leave l; end loop; end"),

@@ -74,8 +74,9 @@ def verify_backups(call: Invocation, out: str | None, names: Sequence[str]) -> E
         ]
         rows = [_verified(backup, can_decrypt=profile.backup.identity is not None) for backup in backups]
         # What was pruned before its turn came is no backup any more; prune leaves one.
-        left = () if names else store.names()
-        for name in [name for name, whole, *_ in rows if left and not whole and name not in left]:
+        damaged = [] if names else [name for name, whole, *_ in rows if not whole]
+        left = store.names() if damaged else ()
+        for name in [name for name in damaged if left and name not in left]:
             call.diagnostics.note(f"{name} was removed meanwhile")
             rows = [row for row in rows if row[0] != name]
     call.out.rows(VERIFY_HEADER, [rows], Manner(below="reasons", joined=("reasons",)))

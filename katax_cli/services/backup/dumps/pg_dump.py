@@ -58,7 +58,8 @@ _REWRITTEN = re.compile(
 )
 """Casts and parentheses: the server moves those of `status IN ('a', 'b')` when it reads its own words for it."""
 _ROUTINES = (b"FUNCTION", b"PROCEDURE")
-"""Their bodies are text, which it does not read."""
+_BODY = b"    AS "
+"""Begins the line from which on a routine is text, which the server does not read again."""
 COUNTED = frozenset(
     """TABLE,VIEW,MATERIALIZED VIEW,FOREIGN TABLE,SEQUENCE,FUNCTION,PROCEDURE,AGGREGATE,TRIGGER,EVENT TRIGGER,INDEX,
 CONSTRAINT,FK CONSTRAINT,CHECK CONSTRAINT,TYPE,DOMAIN,EXTENSION,SCHEMA,RULE,POLICY""".replace("\n", "").split(
@@ -265,13 +266,14 @@ def differing(one: Iterable[bytes], other: Iterable[bytes]) -> list[str]:
 def _things(lines: Iterable[bytes]) -> Mapping[bytes, Counter[bytes]]:
     """The lines of each thing; those of one heading stand together, whichever comes first."""
     things: dict[bytes, Counter[bytes]] = {}
-    name, is_routine = b"", False
+    name, is_routine, is_text = b"", False, False
     for line in lines:
         if line.startswith(_HEADING):
             kind = _KIND.match(line)
-            name, is_routine = line, kind is not None and kind[1] in _ROUTINES
+            name, is_routine, is_text = line, kind is not None and kind[1] in _ROUTINES, False
         elif not line.startswith(_NO_SCHEMA):
-            said = line if is_routine else _REWRITTEN.sub(b"", line)
+            is_text = is_text or (is_routine and line.startswith(_BODY))
+            said = line if is_text else _REWRITTEN.sub(b"", line)
             things.setdefault(name, Counter())[b" ".join(said.split())] += 1
     return things
 

@@ -14,7 +14,7 @@ from katax_cli.core.text.duration import FOREVER
 from katax_cli.engines import restores as abilities
 from katax_cli.engines.dumps import Credentials
 from katax_cli.engines.registry import part
-from katax_cli.errors import BackupError, BackupHindered, ConfigError, KataxError
+from katax_cli.errors import BackupError, BackupHindered, ConfigError, KataxError, QueryError
 from katax_cli.services.backup.dumps import pg_dump
 from katax_cli.services.backup.restore.load import (
     Loader,
@@ -136,7 +136,13 @@ class PostgresLoader(Loader):
             reading = beside.submit(self._schema, settings)
             try:
                 with cast("SqlDatabase", order.open_database(settings)) as database:
-                    found = count_rows(database, manifest.rows)
+                    policed = self._asked(database, self._part.policed)
+                    try:
+                        found = count_rows(database, manifest.rows)
+                    except QueryError as error:
+                        if policed:  # a policy may call what fails here
+                            raise _uncounted(policed[0]) from error
+                        raise
                     [(large,)] = database.run(_LARGE_OBJECTS, timeout=FOREVER).rows
                     is_comparable = is_of_this_version(manifest, database)
                 schema = reading.result()
@@ -149,22 +155,14 @@ class PostgresLoader(Loader):
             objects = wanted  # words of a comment or a function look like a heading, here and there
         if large:
             objects["large object"] = int(large)
+        uncounted = [name for name in policed if found.get(name, 0) != manifest.rows.get(name, 0)]
+        found |= {name: manifest.rows.get(name, 0) for name in uncounted}
         problems = all_differences(manifest, found, objects, None)
         if not problems and is_comparable and manifest.tool == str(self._pg_dump):
             problems += self._schema_problems(schema)
-        if problems:
-            self._refuse_policies(settings)
+        if uncounted and not problems:
+            raise _uncounted(uncounted[0])
         return problems
-
-    def _refuse_policies(self, settings: ConnectionSettings) -> None:
-        """Raises BackupHindered where rows may be missing from the counts only."""
-        with self._order.open_database(settings) as database:
-            policed = self._asked(database, self._part.policed)
-        if policed:
-            raise BackupHindered(
-                f"row-level security may hide rows of {policed[0]} from this role, so they cannot be counted; "
-                "the role needs BYPASSRLS"
-            )
 
     def _schema_problems(self, restored: list[bytes]) -> list[str]:
         """The dump itself is asked where the hash differs, for a server may say what it read again in other words."""
@@ -187,3 +185,10 @@ class PostgresLoader(Loader):
     def _schema(self, settings: ConnectionSettings) -> list[bytes]:
         with secret_files(credentials(settings)) as secrets:
             return pg_dump.schema_of_database(self._order.work, self._pg_dump, secrets)
+
+
+def _uncounted(table: str) -> BackupHindered:
+    return BackupHindered(
+        f"row-level security may hide rows of {table} from this role, so they cannot be counted; "
+        "the role needs BYPASSRLS"
+    )
