@@ -135,7 +135,7 @@ class TestScreens:
             source.snapshot = FULL
             await pilot.press("f5")
             await until(pilot, lambda: "pools" in visible(app) and pane(app, "sockets").size.width <= 40)
-            assert not folded.display
+            await until(pilot, lambda: not folded.display)
 
         drive(app, body)
 
