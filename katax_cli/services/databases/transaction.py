@@ -30,7 +30,7 @@ class RowRefused(Exception):
 
 
 class _TransactionFate:
-    """What a transaction and its savepoints have in common.
+    """The common state of a transaction and its savepoints.
 
     `ended_by` is the error with which the server rolled it back by itself, None: it did not. SQLite does so on a full
     disk, MySQL in a deadlock; what came next would be committed statement by statement. `cut_at` is the lowest level at
