@@ -915,7 +915,8 @@ async def all_written(pilot: Pilots) -> None:
         await pilot.pause(0.5)
 
 
-def test_nothing_is_written_when_nothing_changed() -> None:
+def test_nothing_is_written_when_nothing_changed(clock: FakeClock) -> None:
+    """On a clock that stands still: what a busy machine keeps waiting for five seconds is told on the screen."""
     source = Source()
     app = dashboard(source, interval=0.05)
     app.driver_class = CountingDriver

@@ -14,6 +14,7 @@ import pytest
 
 from katax_cli.core.resilience.retry import is_retried, sole_owner
 from katax_cli.services.calls.left_behind import TookTooLong, _BoundedCall, bounded
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[3]
 
@@ -93,6 +94,8 @@ def test_what_goes_wrong_later_is_logged_without_its_text(
     with caplog.at_level(logging.DEBUG, "katax"):
         with pytest.raises(TookTooLong):
             bounded(work, 0.01, name="dialling", discard=discard)
+        # It may not have begun within so little time.
+        until(lambda: threads)
         release.set()
         threads[0].join()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -183,7 +184,8 @@ def test_no_metrics_when_they_are_not_wanted(sql: SqlDatabase) -> None:
 
 def logged(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     """What the logger of queries was told; threads of other tests may log beside it."""
-    return [record for record in caplog.records if record.name == "katax.query"]
+    mine = threading.get_ident()
+    return [record for record in caplog.records if (record.name, record.thread) == ("katax.query", mine)]
 
 
 class TestLog:

@@ -41,8 +41,23 @@ class Watch(Protocol):
     def __call__(self, made: Profile, *, seconds: float = ...) -> Collector: ...
 
 
+Sources = Callable[[], list[str]]
+
+
 @pytest.fixture
-def watch(clock: FakeClock) -> Iterator[Watch]:
+def sources() -> Sources:
+    """The names of the threads of sources that began in this test: a probe of an earlier one may still hang."""
+    earlier = set(threading.enumerate())
+
+    def names() -> list[str]:
+        begun = [thread.name for thread in threading.enumerate() if thread not in earlier]
+        return [name for name in begun if name.startswith(("katax-probe-", "katax-jobs", "katax-state"))]
+
+    return names
+
+
+@pytest.fixture
+def watch(clock: FakeClock, sources: Sources) -> Iterator[Watch]:
     with ExitStack() as stack:
 
         def make(made: Profile, *, seconds: float = ENOUGH) -> Collector:
@@ -51,21 +66,11 @@ def watch(clock: FakeClock) -> Iterator[Watch]:
             runtime = stack.enter_context(Runtime(calm, probing=True))
             databases = [runtime.database(name) for name in made.connections]
             collector = Collector(runtime, databases, patience=0.1, seconds=seconds, clock=clock)
-            stack.callback(gone)
+            stack.callback(waiting.until, lambda: not sources())
             stack.callback(collector.close)
             return collector
 
         yield make
-
-
-def sources() -> list[str]:
-    names = [thread.name for thread in threading.enumerate()]
-    return [name for name in names if name.startswith(("katax-probe-", "katax-jobs", "katax-state"))]
-
-
-def gone() -> None:
-    """Until no thread of a source is left."""
-    waiting.until(lambda: not sources())
 
 
 def quiet(collector: Collector) -> None:
@@ -291,14 +296,16 @@ class TestConnections:
         quiet(collector)
         assert wire.bytes_up > asked[-1][1]
 
-    def test_one_round_at_a_time(self, watch: Watch, deaf_port: int, tmp_path: Path) -> None:
+    def test_one_round_at_a_time(
+        self, watch: Watch, sources: Sources, deaf_port: int, tmp_path: Path
+    ) -> None:
         collector = watch(profile(tmp_path, {"deaf": f"redis://127.0.0.1:{deaf_port}/0"}), seconds=2.0)
         for _ in range(5):
             collector(patience=0.0)
 
         assert sources().count("katax-probe-deaf") == 1
 
-    def test_after_the_end_nobody_is_asked(self, watch: Watch, tmp_path: Path) -> None:
+    def test_after_the_end_nobody_is_asked(self, watch: Watch, sources: Sources, tmp_path: Path) -> None:
         collector = watch(files(tmp_path))
         first = look(collector)
         quiet(collector)

@@ -32,8 +32,10 @@ WRITE = {
     "mysql": f"INSERT INTO written {COUNT} {MARK}",
 }
 UNDER_WAY = {
-    "postgresql": "SELECT count(*) AS n FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%way */'",
-    "mysql": "SELECT count(*) AS n FROM information_schema.processlist WHERE info LIKE '%way */'",
+    "postgresql": "SELECT count(*) AS n FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%way */'"
+    " AND datname = current_database()",
+    "mysql": "SELECT count(*) AS n FROM information_schema.processlist WHERE info LIKE '%way */'"
+    " AND db = DATABASE()",
 }
 
 

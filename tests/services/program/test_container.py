@@ -28,6 +28,7 @@ from katax_cli.services.state.circuits import decide
 from katax_cli.services.state.store import StateStore
 from tests.servers.fixtures import Target
 from tests.services.profiles import profile
+from tests.services.runtimes import patient
 from tests.waiting import until
 
 
@@ -91,10 +92,10 @@ def test_it_connects_nowhere_and_writes_nothing_until_asked(tmp_path: Path, clos
 
 
 def test_same_name_same_object_on_every_engine(katax: Katax, engine: Target) -> None:
-    first = katax.database("x", connection=engine.url)
+    first = katax.database("x", connection=patient(engine.url))
     first.ping()
 
-    assert katax.database("x", connection=engine.url) is first
+    assert katax.database("x", connection=patient(engine.url)) is first
     assert katax.database("x") is first
     assert katax.db("x") is first
     assert katax.database("x", type=engine.engine) is first  # type: ignore[call-overload]
@@ -221,7 +222,7 @@ def test_profiles_that_cannot_be_are_errors(tmp_path: Path) -> None:
 
 
 def test_the_cache_is_on_redis_only(katax: Katax, redis_url: str, sqlite_url: str) -> None:
-    katax.database("cache", connection=redis_url)
+    katax.database("cache", connection=patient(redis_url))
     katax.cache().set("k", {"a": 1}, 60)
     assert katax.cache().get("k") == {"a": 1}
     katax.database("x", connection=sqlite_url)
@@ -233,7 +234,7 @@ def test_the_cache_is_on_redis_only(katax: Katax, redis_url: str, sqlite_url: st
 
 
 def test_a_postgresql_client_of_its_own(katax: Katax, postgresql_url: str) -> None:
-    db = katax.database("pg", type="postgresql", connection=postgresql_url)
+    db = katax.database("pg", type="postgresql", connection=patient(postgresql_url))
     db.execute("create table t (n int)")
     client = db.get_client()
     try:
@@ -335,7 +336,7 @@ def test_work_in_progress_is_waited_for_and_named_when_it_takes_too_long(
     tmp_path: Path, engine: Target
 ) -> None:
     katax = Katax("local")
-    database = katax.database("x", connection=engine.url)
+    database = katax.database("x", connection=patient(engine.url))
     leased, free = threading.Event(), threading.Event()
 
     def work(_connection: object, _seconds: float | None) -> None:

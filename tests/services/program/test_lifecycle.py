@@ -13,11 +13,12 @@ import pytest
 from katax_cli import ConfigError, Katax, Unavailable, UnknownConnection
 from katax_cli.services.redis import embedded
 from tests.servers.fixtures import Throwaway
+from tests.waiting import connecting
 
 
 def container(**connections: str) -> Katax:
     """A program on these servers, which are well as long as they answer."""
-    made = {name: {"url": url} for name, url in connections.items()}
+    made = {name: {"url": url, "connect_timeout": connecting(url)} for name, url in connections.items()}
     slow = {"degraded_ms": 60000, "unhealthy_ms": 60000}
     return Katax(config={"role": "dev", "connections": made, "health": slow})
 

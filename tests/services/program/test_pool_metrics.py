@@ -20,6 +20,7 @@ from redis.connection import BlockingConnectionPool
 
 from katax_cli import Katax, PoolStats, create_metrics_pool, is_metrics_pool
 from tests.servers.fixtures import MakeFresh, Target
+from tests.waiting import connecting
 
 TIMEOUT = 60.0
 
@@ -136,7 +137,8 @@ def test_a_sqlite3_connection_is_always_in_use() -> None:
 
 def test_katax_databases_and_their_pools(engine: Target) -> None:
     with Katax("local") as katax:
-        database = katax.database("x", connection=engine.url, pool={"max": 4})
+        connection = {"url": engine.url, "connect_timeout": connecting(engine.url)}
+        database = katax.database("x", connection=connection, pool={"max": 4})
         database.ping()
         assert create_metrics_pool(database).get_metrics() == database.pool_stats()
         assert database.pool_stats().total >= 1

@@ -30,6 +30,7 @@ from katax_cli import (
 from katax_cli.errors import KataxError, PoolClosed, Unavailable
 from tests.cli.processes import eventually
 from tests.servers.fixtures import Target
+from tests.services.runtimes import patient
 from tests.waiting import SECONDS, patiently, until
 
 
@@ -45,7 +46,7 @@ class Closing:
 
 
 def test_a_database_of_each_engine(tmp_path: Path, engine: Target) -> None:
-    database = Katax("local").database("x", connection=engine.url)
+    database = Katax("local").database("x", connection=patient(engine.url))
     database.ping()
 
     report = graceful_shutdown(database)
@@ -223,7 +224,9 @@ def test_what_is_cut_off_has_ended_on_the_server(sql_engine: Target, tmp_path: P
 def is_ended_by_shutdown(sql_engine: Target, seconds: float) -> bool:
     """False when the server of a busy machine took no order to cancel in its part of so little time."""
     container, mark = Katax("local"), f"/* {seconds:g} */"
-    database, other = (container.database(name, connection=sql_engine.url) for name in ("x", "other"))
+    database, other = (
+        container.database(name, connection=patient(sql_engine.url)) for name in ("x", "other")
+    )
     database.execute("create table if not exists t (n int)")
     database.execute("insert into t values (1)")
     ended: list[BaseException] = []
@@ -301,7 +304,7 @@ def test_health_checks_are_for_databases_of_katax(postgresql_url: str) -> None:
 
 def test_what_was_closed_can_be_connected_again(tmp_path: Path, engine: Target) -> None:
     with Katax("local") as katax:
-        database = katax.database("x", connection=engine.url)
+        database = katax.database("x", connection=patient(engine.url))
         database.ping()
         monitor = HealthMonitor(database)
         for _ in range(2):
@@ -318,4 +321,4 @@ def test_what_was_closed_can_be_connected_again(tmp_path: Path, engine: Target) 
 
             assert not database.closed
             assert database.health_check()
-            assert katax.database("x", connection=engine.url) is database
+            assert katax.database("x", connection=patient(engine.url)) is database

@@ -37,6 +37,7 @@ def reporting() -> list[threading.Thread]:
 @pytest.fixture(autouse=True)
 def over() -> Iterator[None]:
     """A thread that its runtime left behind has ended before the next test: it writes, and it logs."""
+    until(lambda: not reporting())
     yield
     until(lambda: not reporting())
 
