@@ -12,13 +12,18 @@ from katax_cli.core.settings import ConnectionSettings
 
 
 class DumpPart(NamedTuple):
-    """A part of a dump that only some roles can restore: the roles that it names, the option that leaves it out (empty:
-    none is needed), and what of it is of the database itself, with {name} for its name."""
+    """A part of a dump that only some roles can restore, and only where the roles that it names are there.
+
+    `acts_for` are those that the session must be able to act for. The part is left out by an `option` of the tool or by
+    the `kind` of its entries; `finish` is what of it is of the database itself, with {name} for its name.
+    """
 
     what: str
-    roles: frozenset[str]
-    option: str
-    finish: tuple[str, ...]
+    names: frozenset[str]
+    acts_for: frozenset[str] = frozenset()
+    option: str | None = None
+    kind: str | None = None
+    finish: tuple[str, ...] = ()
 
 
 class DumpHead(NamedTuple):
@@ -79,7 +84,7 @@ class ReadsDumpHead(RestoresByProgram, Protocol):
     """Its dump says how the database itself was made."""
 
     def head_words(self, dump: str) -> tuple[str, ...]:
-        """The words of the program that print it."""
+        """The words of the program that print it; of which entries is said beside."""
         ...
 
     def head(self, printed: str) -> DumpHead: ...

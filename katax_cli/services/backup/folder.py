@@ -14,7 +14,7 @@ from secrets import token_hex
 
 from katax_cli.core.clock import SYSTEM
 from katax_cli.errors import BackupError
-from katax_cli.services.backup.manifest import MANIFEST, sync
+from katax_cli.services.backup.manifest import MANIFEST, keep_from_others, sync
 
 _PARTIAL = ".partial-"
 _PARTIALS = f"{_PARTIAL}*-????????T??????Z-??????"
@@ -80,7 +80,9 @@ def new_folder(directory: Path, connection: str) -> Iterator[Path]:
 def publish(partial: Path) -> Path:
     """Gives a folder that is whole its name, which survives a power cut from here on."""
     assert (partial / MANIFEST).exists(), "the manifest is written before"
-    for folder, _, _ in os.walk(partial):
+    for folder, _, names in os.walk(partial):
+        for name in names:
+            keep_from_others(Path(folder, name))
         sync(Path(folder))
     final = partial.with_name(name_of(partial))
     partial.rename(final)

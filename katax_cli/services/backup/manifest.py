@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
@@ -150,6 +151,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         with temporary.open("wb") as file:
             file.write(manifest_text(manifest))
             file.flush()
+            keep_from_others(file.fileno())
             os.fsync(file.fileno())
         temporary.replace(folder / MANIFEST)
     finally:
@@ -180,6 +182,11 @@ def parse_manifest(text: bytes, *, name: str, where: str) -> Manifest:
         return _checked(name, text)
     except _ManifestFlaw as flaw:
         raise BackupDamaged(where, [f"{MANIFEST} {flaw}"]) from None
+
+
+def keep_from_others(file: Path | int) -> None:
+    """Lets nobody else write a file, whatever the umask is: no restore would trust it."""
+    os.chmod(file, stat.S_IMODE(os.stat(file).st_mode) & ~(stat.S_IWGRP | stat.S_IWOTH))
 
 
 def sync(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from katax_cli.services.backup.manifest import Manifest, RestoreDrill, read_manifest, write_manifest
 from katax_cli.services.backup.store import local
-from katax_cli.services.backup.verify import validated
+from katax_cli.services.backup.verify import find_backup, validated
 from tests.cli.harness import katax, write_profile
 
 PASSED = RestoreDrill("2026-11-22T00:00:00+00:00", "scratch", "s", passed=True, restore_seconds=1.0)
@@ -95,9 +96,27 @@ def test_what_is_pruned_while_others_are_read_is_no_damaged_backup(
         shutil.rmtree(backups / doomed, ignore_errors=True)
         return validated(folder, *more)
 
+    def prune_and_find(directory: Path, word: str) -> Path:
+        shutil.rmtree(backups / doomed, ignore_errors=True)
+        return find_backup(directory, word)
+
+    def prune_and_list(folder: Path) -> Manifest:
+        shutil.rmtree(backups / doomed, ignore_errors=True)
+        return read_manifest(folder)
+
     monkeypatch.setattr(local, "validated", prune_and_read)
     done = katax("db", "backups", "verify", "-f", "json")
     assert (done.code, [row["backup"] for row in done.json]) == (0, [read_first]), done.out
+    doomed = make(backups)
+    with monkeypatch.context() as before_it_is_found:
+        before_it_is_found.setattr(local, "find_backup", prune_and_find)
+        done = katax("db", "backups", "verify", "-f", "json")
+    assert (done.code, [row["backup"] for row in done.json]) == (0, [read_first]), done.err
+    doomed = make(backups)
+    with monkeypatch.context() as before_it_is_listed:
+        before_it_is_listed.setattr(local, "read_manifest", prune_and_list)
+        done = katax("db", "backups", "list", "-f", "json")
+    assert [row["backup"] for row in done.json] == [read_first]
     doomed = make(backups)
     done = katax("db", "backups", "verify", read_first, doomed, "-f", "json")
     assert (done.code, [row["whole"] for row in done.json]) == (1, [True, False]), done.out
@@ -144,3 +163,16 @@ def test_pruning_asks_and_says_why(backups: Path) -> None:
 def test_pruning_without_a_rule_is_a_mistake(backups: Path) -> None:
     done = katax("db", "backups", "prune", "-y")
     assert (done.code, "nothing is said to be kept" in done.err) == (2, True)
+
+
+def test_no_umask_makes_a_backup_that_no_restore_trusts(backups: Path) -> None:
+    """Nobody else gets into its folder, but a copy of it may stand elsewhere."""
+    before = os.umask(0)
+    try:
+        name = make(backups)
+        done = katax("db", "backups", "drill", name, "--embedded")
+        again = katax("db", "backups", "drill", name, "--embedded")
+    finally:
+        os.umask(before)
+    assert (done.code, again.code) == (0, 0), done.err
+    assert [path for path in (backups / name).rglob("*") if path.stat().st_mode & 0o022] == []

@@ -11,7 +11,7 @@ from katax_cli.cli.shell.output import Manner
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.roles import Tier
 from katax_cli.core.settings import ConnectionSettings
-from katax_cli.errors import BackupDamaged, KataxError
+from katax_cli.errors import BackupDamaged, ConfigError, KataxError
 from katax_cli.profiles.model.model import Profile
 from katax_cli.services.backup.catalog import plan_removal, remove, still_planned
 from katax_cli.services.backup.restore.kept import drop_kept
@@ -35,6 +35,7 @@ LIST_HEADER = (
     "reason",
 )
 VERIFY_HEADER = ("backup", "whole", "size_bytes", "read", "reasons")
+_Verified = tuple[str, bool, int | None, str | None, list[str]]
 PRUNE_HEADER = ("backup", "database", "started_at", "drilled", "verdict", "reasons")
 
 
@@ -68,11 +69,11 @@ def verify_backups(call: Invocation, out: str | None, names: Sequence[str]) -> E
     with call.logged_profile() as profile:
         work = _work(call)
         store = backup_store(profile, out, work)
-        backups = [
-            *(named_store(profile, out, name, work).find(name) for name in names),
-            *(() if names else map(store.find, store.names())),
-        ]
-        rows = [_verified(backup, can_decrypt=profile.backup.identity is not None) for backup in backups]
+        can_decrypt = profile.backup.identity is not None
+        named = [named_store(profile, out, name, work).find(name) for name in names]
+        rows = [_verified(backup, can_decrypt=can_decrypt) for backup in named]
+        if not names:
+            rows = [_verified_listed(store, name, can_decrypt=can_decrypt) for name in store.names()]
         # What was pruned before its turn came is no backup any more; prune leaves one.
         damaged = [] if names else [name for name, whole, *_ in rows if not whole]
         left = store.names() if damaged else ()
@@ -148,9 +149,15 @@ def _list_row(entry: CatalogEntry) -> tuple[object, ...]:
     )
 
 
-def _verified(
-    backup: StoredBackup, *, can_decrypt: bool
-) -> tuple[str, bool, int | None, str | None, list[str]]:
+def _verified_listed(store: BackupStore, name: str, *, can_decrypt: bool) -> _Verified:
+    try:
+        backup = store.find(name)
+    except ConfigError:
+        return name, False, None, None, ["it is gone"]
+    return _verified(backup, can_decrypt=can_decrypt)
+
+
+def _verified(backup: StoredBackup, *, can_decrypt: bool) -> _Verified:
     try:
         manifest = backup.verified()
     except BackupDamaged as error:

@@ -28,6 +28,7 @@ class MysqlRestore:
         "SET_USER_ID": "grant SET_USER_ID on *.* to restore what others defined",
         "SET_ANY_DEFINER": "grant SET_ANY_DEFINER on *.* to restore what others defined",
         "log_bin_trust_function_creators": "grant SUPER, or set log_bin_trust_function_creators = 1",
+        "specified as a definer": "make that user, whom a view names that another view reads",
         "to database": "grant all on this database",
         "command denied": "grant all on this database",
     }
@@ -35,7 +36,7 @@ class MysqlRestore:
     # connection, a lost one; the second line has those of a missing right.
     hindered = re.compile(
         r"ERROR (?:2\d{3}|3|1021|1026|1037|1038|1040|1041|1053|1114|1153|1180|1205|1213|1290|1317|1836|1927"
-        r"|1044|1142|1143|1227|1370|1419) "
+        r"|1044|1142|1143|1227|1286|1370|1419|1449|1524) "
         r"|Errcode: 28|error 28|No space left"
     )
 

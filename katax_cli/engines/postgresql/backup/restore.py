@@ -26,7 +26,17 @@ _OWNED = re.compile(rf"ALTER DATABASE {_NAME} ((?:OWNER TO|CONNECTION LIMIT) .*)
 _GRANTED = re.compile(rf"((?:GRANT|REVOKE) [A-Z, ]+) ON DATABASE {_NAME} ((?:TO|FROM) .*)")
 _OF_ROLE = re.compile(rf"ALTER ROLE ({_NAME}) IN DATABASE {_NAME} (SET {_REST})")
 _OWNER = re.compile(rf"ALTER .* OWNER TO ({_NAME})")
-_GRANTEE = re.compile(rf"GRANT .* TO ({_NAME})(?: WITH GRANT OPTION)?")
+_GRANTEE = re.compile(rf"(?:GRANT|REVOKE) .* (?:TO|FROM) ({_NAME})(?: WITH GRANT OPTION)?")
+_GRANTOR = re.compile(rf"SET SESSION AUTHORIZATION ({_NAME})")
+_DEFAULTS = re.compile(
+    rf"ALTER DEFAULT PRIVILEGES FOR ROLE ({_NAME}) .*(?:TO|FROM) ({_NAME})(?: WITH GRANT OPTION)?"
+)
+_POLICY = re.compile(
+    rf"CREATE POLICY {_NAME} ON {_NAME}(?:\.{_NAME})?(?: AS [A-Z]+)?(?: FOR [A-Z]+)? TO ({_NAME}(?:, {_NAME})*)"
+    r"(?: (?:USING|WITH CHECK) .*)?",
+    re.DOTALL,
+)
+_MAPPING = re.compile(rf"CREATE USER MAPPING FOR ({_NAME}) SERVER .*", re.DOTALL)
 _ROLES = "SELECT rolname FROM pg_roles"
 _MINE = """SELECT r.rolname, u.rolsuper FROM pg_roles r, pg_roles u
     WHERE u.rolname = current_user AND pg_has_role(r.oid, 'MEMBER')"""
@@ -61,6 +71,7 @@ class PostgresRestore(EnginePart[PostgresEngine]):
         "permission denied to create extension": "a superuser must create the extension, or make it trusted",
         "permission denied for language": "the role needs USAGE on the language",
         "permission denied to create event trigger": "only a superuser restores event triggers",
+        "permission denied to create foreign-data": "only a superuser restores foreign-data wrappers",
         "must be superuser": "a superuser must restore this backup",
         "permission denied for foreign-data wrapper": "the role needs USAGE on the foreign-data wrapper",
         "permission denied for tablespace": "the role needs CREATE on the tablespace",
@@ -69,14 +80,15 @@ class PostgresRestore(EnginePart[PostgresEngine]):
         "No space left|could not (?:extend|write|connect|send|receive)|out of (?:shared )?memory|connection to server"
         "|closed (?:the connection|unexpectedly)|no connection to|terminating connection|canceling statement"
         "|database system is|too many clients|connection slots|read-only transaction|is not available"
-        r"|could not access file|ERROR (?:53|57P|58)\w+ "
+        r"|could not access file|ERROR (?:53|57P|58)\w+ |ERROR: +role \".*\" does not exist"
     )
 
     def words(self, dump: str, *, jobs: int, options: Iterable[str] = ()) -> tuple[str, ...]:
         return ("--exit-on-error", "--no-tablespaces", f"--jobs={jobs}", *options, dump)
 
     def head_words(self, dump: str) -> tuple[str, ...]:
-        return ("--create", "--schema-only", "--no-tablespaces", "--file=-", dump)
+        # Not --schema-only: that is without the owners and grants of large objects.
+        return ("--create", "--no-tablespaces", "--file=-", dump)
 
     def head(self, printed: str) -> DumpHead:
         # One by one: lines in the body of a function or in a comment are no statements.
@@ -89,17 +101,21 @@ class PostgresRestore(EnginePart[PostgresEngine]):
         finish = tuple(f"{kind} {{name}} {rest}" for kind, rest in found(_FINISH))
         owned = tuple(f"ALTER DATABASE {{name}} {rest}" for (rest,) in found(_OWNED))
         granted = tuple(f"{what} ON DATABASE {{name}} {whom}" for what, whom in found(_GRANTED))
-        owners, grantees = (_unquoted(role for (role,) in found(each)) for each in (_OWNER, _GRANTEE))
+        owners, grantees, grantors, mapped = (
+            _unquoted(role for (role,) in found(each)) for each in (_OWNER, _GRANTEE, _GRANTOR, _MAPPING)
+        )
+        makers, heirs = (_unquoted(roles[at] for roles in found(_DEFAULTS)) for at in (0, 1))
+        policed = _unquoted(role for (roles,) in found(_POLICY) for role in re.findall(_NAME, roles))
         settings = found(_OF_ROLE)
+        with_settings = _unquoted(role for role, _ in settings)
+        set_by_role = tuple(f"ALTER ROLE {role} IN DATABASE {{name}} {rest}" for role, rest in settings)
         parts = (
-            DumpPart("owners", owners, "--no-owner", owned),
-            DumpPart("grants", grantees - {"PUBLIC"}, "--no-privileges", granted),
-            DumpPart(
-                "settings of roles",
-                _unquoted(role for role, _ in settings),
-                "",
-                tuple(f"ALTER ROLE {role} IN DATABASE {{name}} {rest}" for role, rest in settings),
-            ),
+            DumpPart("owners", owners, owners, "--no-owner", finish=owned),
+            DumpPart("grants", grantees, grantors, "--no-privileges", finish=granted),
+            DumpPart("default privileges", makers | heirs, makers, kind="DEFAULT ACL"),
+            DumpPart("policies", policed, kind="POLICY"),
+            DumpPart("user mappings", mapped, kind="USER MAPPING"),
+            DumpPart("settings of roles", with_settings, with_settings, finish=set_by_role),
         )
         return DumpHead("CREATE DATABASE {name}" + create, finish, parts)
 
@@ -183,7 +199,8 @@ def _free_bytes(folder: str | None, backend: int) -> int | None:
 
 
 def _unquoted(names: Iterable[str]) -> frozenset[str]:
-    return frozenset(name[1:-1].replace('""', '"') if name.startswith('"') else name for name in names)
+    roles = {name[1:-1].replace('""', '"') if name.startswith('"') else name for name in names}
+    return frozenset(roles - {"PUBLIC", "public"})  # everybody; a mapping says it small
 
 
 create = PostgresRestore

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import sqlite3
 from collections import Counter
 from collections.abc import Callable
@@ -16,10 +17,12 @@ from katax_cli.errors import BackupError, BackupHindered, ConfigError
 
 _PAGES = 1024
 _BUSY_SECONDS = 60.0
+_OF_A_PROGRAM = re.compile(r"(?:unknown function: |no such collation sequence: (.*))")
 _SCHEMA = """
 SELECT type, name, tbl_name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY type, name"""
 _TABLES = (
-    "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type IN ('table', 'virtual') ORDER BY name"
+    "SELECT name, type = 'virtual' FROM pragma_table_list WHERE schema = 'main' AND type IN ('table', 'virtual') "
+    "ORDER BY name"
 )
 
 
@@ -94,21 +97,19 @@ def contents(path: Path, *, stopped: Callable[[], bool] = lambda: False) -> Cont
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as database:
         database.set_progress_handler(ask_stopped, 100_000)
         try:
-            [(verdict,), *_] = database.execute("PRAGMA integrity_check(1)").fetchall()
+            verdict = _verdict(database)
             if verdict != "ok":
                 raise BackupError(f"the database is damaged, says its integrity check: {verdict}")
             schema = database.execute(_SCHEMA).fetchall()
             rows = {
                 name: count
-                for (name,) in database.execute(_TABLES)
-                if (count := _count(database, name)) is not None
+                for name, is_virtual in database.execute(_TABLES)
+                if (count := _count(database, name, is_virtual=bool(is_virtual))) is not None
             }
         except sqlite3.DatabaseError as error:
             if raised:
                 raise raised[0] from error
-            # A full disk, or a file that cannot be opened; the general code is of the file's own format.
-            of_file = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_ERROR
-            of_machine = isinstance(error, sqlite3.OperationalError) and not of_file
+            of_machine = isinstance(error, sqlite3.OperationalError) and not _is_of_file(error)
             kind = BackupHindered if of_machine else BackupError
             raise kind(f"the database cannot be read: {error}") from error
     return Contents(
@@ -118,18 +119,43 @@ def contents(path: Path, *, stopped: Callable[[], bool] = lambda: False) -> Cont
     )
 
 
-def _count(database: sqlite3.Connection, table: str) -> int | None:
-    """The rows of a table; None for a virtual one whose module is not there, and for SQLite's own."""
+def _verdict(database: sqlite3.Connection) -> str:
+    """SQLite's own verdict on the whole file. Functions and collations of the program that made it are not here, so
+    indexes that need one are not compared with their rows."""
+    # A row that breaks one is no damage, and it may call such a function.
+    database.execute("PRAGMA ignore_check_constraints = ON")
+    check = "integrity_check"
+    while True:
+        try:
+            [(verdict,), *_] = database.execute(f"PRAGMA {check}(1)").fetchall()
+            return str(verdict)
+        except sqlite3.OperationalError as error:
+            missing = _OF_A_PROGRAM.match(str(error))
+            if missing is None or (check == "quick_check" and missing[1] is None):
+                raise
+            check = "quick_check"
+            if missing[1] is not None:
+                database.create_collation(missing[1], lambda one, other: 0)
+
+
+def _count(database: sqlite3.Connection, table: str, *, is_virtual: bool) -> int | None:
+    """The rows of a table; None for SQLite's own, and for a virtual one whose module, tokenizer or other tables are not
+    there: its rows are in tables that are counted."""
     if table.startswith("sqlite_"):
         return None
     quoted = table.replace('"', '""')
     try:
         [(count,)] = database.execute(f'SELECT count(*) FROM "{quoted}"')
     except sqlite3.OperationalError as error:
-        if "no such module" not in str(error):
+        if not (is_virtual and _is_of_file(error)):
             raise
         return None
     return int(count)
+
+
+def _is_of_file(error: sqlite3.Error) -> bool:
+    """True for the general code, of what a file says; a full disk, or a file that cannot be opened, has another."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_ERROR
 
 
 def place_of(path: Path) -> str:

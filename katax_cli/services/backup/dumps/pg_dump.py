@@ -6,7 +6,7 @@ import hashlib
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -67,6 +67,10 @@ CONSTRAINT,FK CONSTRAINT,CHECK CONSTRAINT,TYPE,DOMAIN,EXTENSION,SCHEMA,RULE,POLI
     )
 )
 """Kinds of objects that the manifest counts."""
+DATA = frozenset(
+    {"TABLE DATA", "BLOBS", "BLOB COMMENTS", "SEQUENCE SET", "MATERIALIZED VIEW DATA", "STATISTICS DATA"}
+)
+"""Kinds of entries that are contents."""
 
 
 class TocEntry(NamedTuple):
@@ -75,6 +79,13 @@ class TocEntry(NamedTuple):
     dump_id: str
     oid: str
     kind: str
+    text: str
+
+    def is_of(self, kinds: Collection[str]) -> bool:
+        """True for entries of these kinds, and for comments on such things."""
+        return self.kind in kinds or (
+            self.kind == "COMMENT" and any(f" {kind} " in self.text for kind in kinds)
+        )
 
 
 def dump_postgresql(order: Order) -> ProvenDump:
@@ -215,10 +226,17 @@ def toc(work: StoppableWork, restore: Tool, folder: Path) -> list[TocEntry]:
         text = b"".join(pieces(output)).decode(errors="surrogateescape")
         for match in filter(None, map(_ENTRY.match, text.splitlines())):
             kind = _KINDS.match(match[4])
-            entries.append(TocEntry(match[1], match[3], kind[0] if kind else ""))
+            entries.append(TocEntry(match[1], match[3], kind[0] if kind else "", match[4]))
 
-    run_tool(work, [restore.path, "--list", str(folder)], Credentials(()), read=read)
+    run_tool(work, [restore.path, "--list", "--create", str(folder)], Credentials(()), read=read)
     return entries
+
+
+def selection(entries: Iterable[TocEntry]) -> Credentials:
+    """The option that makes pg_restore take these entries and no others, and its file."""
+    return Credentials(
+        ("--use-list={folder}/toc",), {"toc": "".join(f"{entry.dump_id};\n" for entry in entries)}
+    )
 
 
 def schema(work: StoppableWork, restore: Tool, folder: Path) -> list[bytes]:
@@ -253,13 +271,19 @@ def schema_hash(lines: Iterable[bytes]) -> str:
     return digest.hexdigest()
 
 
-def differing(one: Iterable[bytes], other: Iterable[bytes]) -> list[str]:
-    """The things that are not the same in two schemas, in whatever order, by the headings of the tool.
+def differing(one: Iterable[bytes], other: Iterable[bytes], *, without: Collection[str] = ()) -> list[str]:
+    """The things that are not the same in two schemas, in whatever order, by the headings of the tool; `without` those
+    of some kinds.
 
     Only names: what the lines say may be secret, such as the password of a user mapping.
     """
     these, those = _things(one), _things(other)
-    names = sorted(name for name in {*these, *those} if these.get(name) != those.get(name))
+    signs = [sign for kind in without for sign in (f"; Type: {kind};".encode(), f"-- Name: {kind} ".encode())]
+    names = sorted(
+        name
+        for name in {*these, *those}
+        if these.get(name) != those.get(name) and not any(sign in name for sign in signs)
+    )
     return [name.removeprefix(_HEADING).partition(b"; Owner: ")[0].decode(errors="replace") for name in names]
 
 

@@ -36,7 +36,8 @@ class FileDatabase:
         self._tell = order.tell
         self._swap = False
         beside = os.path.join(os.path.dirname(str(self._database.settings.path)), f"katax_{self._purpose}")
-        self.target = os.path.abspath(beside if target is None else target)
+        # Not in the place of a link: others open the file by its own name.
+        self.target = os.path.realpath(beside if target is None else target)
         self._beside = Path(self.target).parent
         self._folder = self._beside / new_name(self._purpose)
         self.settings = self._of(self._folder / "restored.db")

@@ -47,21 +47,30 @@ class PostgresLoader(Loader):
         wrote = order.manifest.tool.rpartition(" ")[2]
         refuse_older(self._pg_restore, wrote, parts=1, package=pg_dump.PACKAGE)
         self._part: abilities.ReadsDumpHead = part(order.database.engine, "backup.restore")
+        self._toc = pg_dump.toc(order.work, self._pg_restore, self._dump)
         self._head = self._read_head()
+        self._left_out = set[str]()
 
     def head(self) -> abilities.DumpHead | None:
         return self._head
 
     def _read_head(self) -> abilities.DumpHead:
         printed: list[bytes] = []
-        words = [self._pg_restore.path, *self._part.head_words(str(self._dump))]
-        run_tool(self._order.work, words, Credentials(()), read=lambda output: printed.extend(pieces(output)))
+        entries = [entry for entry in self._toc if entry.kind not in pg_dump.DATA]
+        with secret_files(pg_dump.selection(entries)) as selection:
+            words = [self._pg_restore.path, *selection.words, *self._part.head_words(str(self._dump))]
+            run_tool(self._order.work, words, selection, read=lambda output: printed.extend(pieces(output)))
         return self._part.head(b"".join(printed).decode(errors="surrogateescape"))
 
     def load(self, settings: ConnectionSettings) -> None:
         options, statements = self._chosen()
-        words = self._part.words(str(self._dump), jobs=self._order.jobs, options=options)
-        with administrator(self._order.database, self._order.open_database) as server:
+        kept = [entry for entry in self._toc if not entry.is_of(self._left_out)]
+        with (
+            administrator(self._order.database, self._order.open_database) as server,
+            secret_files(pg_dump.selection(kept) if self._left_out else Credentials(())) as selection,
+        ):
+            options += selection.words
+            words = self._part.words(str(self._dump), jobs=self._order.jobs, options=options)
             spoken, is_english = self._english(server, settings)
             tell_size = self._growth(cast("SqlDatabase", server), str(settings.database))
             try:
@@ -104,10 +113,12 @@ class PostgresLoader(Loader):
         mine, known = self._roles()
         options, statements = list[str](), [*self._head.finish]
         for dump_part in self._head.parts:
-            usable = known if mine is None or dump_part.what == "grants" else mine
-            missing = sorted(dump_part.roles - usable)
+            missing = sorted(
+                (dump_part.names - known) | (dump_part.acts_for - (known if mine is None else mine))
+            )
             if missing:
                 options += [dump_part.option] if dump_part.option else []
+                self._left_out |= {dump_part.kind} if dump_part.kind else set()
                 role = missing[0]
                 why = f"this role may not act for {role!r}" if role in known else f"there is no role {role!r}"
                 self._order.tell(f"{dump_part.what} are not restored: {why} on {database.name!r}")
@@ -149,7 +160,8 @@ class PostgresLoader(Loader):
             except BaseException:
                 order.work.cut()  # nobody waits for the other one
                 raise
-        objects = pg_dump.counted(schema)
+        left_out = {kind: count for kind, count in manifest.objects.items() if kind.upper() in self._left_out}
+        objects = pg_dump.counted(schema) | left_out
         wanted = {kind: count for kind, count in manifest.objects.items() if kind != "large object"}
         if objects != wanted and objects == pg_dump.counted(self._dumped_schema()):
             objects = wanted  # words of a comment or a function look like a heading, here and there
@@ -170,7 +182,7 @@ class PostgresLoader(Loader):
         if pg_dump.schema_hash(restored) == wanted:
             return []
         dumped = self._dumped_schema()
-        names = pg_dump.differing(dumped, restored)
+        names = pg_dump.differing(dumped, restored, without=self._left_out)
         if not names and pg_dump.schema_hash(dumped) == wanted:
             return []
         named = f": {', '.join(names[:5])}" if names else ""

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from katax_cli.errors import BackupDamaged, BackupError
-from katax_cli.services.backup.manifest import DumpFile, Manifest, write_manifest
+from katax_cli.services.backup.manifest import DumpFile, Manifest, keep_from_others, write_manifest
 from katax_cli.services.backup.sealing import DigestWriter, Identities, Writer, needs_identity
 from katax_cli.services.backup.streams import CHUNK, Digesting, Readable
 from katax_cli.services.backup.work import StoppableWork
@@ -72,6 +72,7 @@ def copied(
             path = folder / file.plain.path
             path.parent.mkdir(parents=True, exist_ok=True)
             with open_file(file) as source, path.open("xb") as target:
+                keep_from_others(target.fileno())
                 reason = compared(
                     file, source, backup=manifest.name, work=work, identities=identities, target=target
                 )

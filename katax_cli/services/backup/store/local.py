@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -47,8 +48,8 @@ class FolderStore:
 
     def entries(self) -> list[CatalogEntry]:
         entries = [_entry(path) for path in reversed(backup_folders(self._directory))]
-        # Names know seconds only.
-        entries.sort(key=newest_first)
+        # Names know seconds only. What is gone since it was listed was pruned.
+        entries = sorted((entry for entry in entries if os.path.exists(entry.path)), key=newest_first)
         entries += [
             CatalogEntry(path, "being made" if is_held else "leftover")
             for path, is_held in partial_folders(self._directory)

@@ -95,7 +95,9 @@ class RemoteStore:
     def entries(self) -> list[CatalogEntry]:
         listing = self._objects.listing()
         groups = _groups(listing)
-        complete = [self._entry(name, objects) for name, objects in groups.items() if MANIFEST in objects]
+        listed = [self._entry(name, objects) for name, objects in groups.items() if MANIFEST in objects]
+        # What has no manifest since it was listed was pruned.
+        complete = [one for one in listed if one.manifest or self._objects.has(f"{one.name}/{MANIFEST}")]
         complete.sort(key=newest_first)
         now = datetime.fromtimestamp(SYSTEM.now()).astimezone()
         for name in sorted(name for name, objects in groups.items() if MANIFEST not in objects):

@@ -9,7 +9,7 @@ import pytest
 from katax_cli.engines.sqlite.backup.dump import contents
 from katax_cli.services.backup.dumps.sqlite_copy import DUMP
 from katax_cli.services.backup.streams import opened
-from tests.cli.harness import write_profile
+from tests.cli.harness import katax, write_profile
 from tests.services.backup.server_of_backups import back_up, left, profile_for, refused
 
 
@@ -89,3 +89,38 @@ def test_an_interruption_while_a_copy_is_checked_is_one(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         contents(path, stopped=interrupted)
+
+
+def test_what_needs_functions_of_its_program_is_backed_up(tmp_path: Path) -> None:
+    """As a constraint of Django on a regular expression does; a row that breaks one is no damage."""
+    profile_for(tmp_path, f"sqlite:///{tmp_path}/app.db")
+    with closing(sqlite3.connect(tmp_path / "app.db", isolation_level=None)) as file:
+        file.create_function("regexp", 2, lambda pattern, text: True, deterministic=True)
+        file.create_function("folded", 1, str.casefold, deterministic=True)
+        file.create_collation(
+            "backwards", lambda one, other: (one[::-1] > other[::-1]) - (one[::-1] < other[::-1])
+        )
+        for statement in (
+            "CREATE TABLE checked (a text CHECK (a REGEXP '^x'), n int CHECK (n > 0))",
+            "CREATE TABLE keyed (a text COLLATE backwards PRIMARY KEY) WITHOUT ROWID",
+            "CREATE INDEX by_case ON checked (folded(a))",
+            "PRAGMA ignore_check_constraints = ON",
+            "INSERT INTO checked VALUES ('x', -1), ('Y', 2)",
+            "INSERT INTO keyed VALUES ('ab'), ('ba'), ('c')",
+            "CREATE TABLE content (a text)",
+            "CREATE VIRTUAL TABLE broken USING fts5 (a, content = 'content')",
+            "DROP TABLE content",
+        ):
+            file.execute(statement)
+
+    manifest = back_up()
+
+    assert {name: count for name, count in manifest.rows.items() if "_" not in name} == {
+        "checked": 2,
+        "keyed": 3,
+    }
+    assert katax("db", "backups", "drill", manifest.name, "--embedded").code == 0
+    with (tmp_path / "app.db").open("r+b") as damaged:
+        damaged.seek(4096)
+        damaged.write(b"\xff" * 4096)
+    assert refused()[0] == 1

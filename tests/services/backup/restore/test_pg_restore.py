@@ -185,3 +185,54 @@ def test_a_plain_role_leaves_autovacuum_to_the_server(throwaway: Throwaway) -> N
                 doing="ending sessions",
             )
             assert ended == []
+
+
+def test_what_names_roles_that_are_not_there_is_left_out_and_told(
+    source: Target, postgresql: Server, tmp_path: Path, drop: Callable[[str], str]
+) -> None:
+    name, role, plain = name_of(source), f"gone {os.getpid()}", f"plain_{os.getpid()}"
+    run(
+        source.url,
+        f'CREATE ROLE "{role}"',
+        f"CREATE ROLE {plain} LOGIN PASSWORD 'plain' CREATEDB",
+        "CREATE TABLE t AS SELECT 1 AS n",
+        f'CREATE POLICY "a p" ON t AS RESTRICTIVE FOR SELECT TO pg_monitor, "{role}" USING (n > 0)',
+        "COMMENT ON POLICY \"a p\" ON t IS 'why'",
+        "CREATE POLICY of_all ON t USING (true)",
+        f'ALTER DEFAULT PRIVILEGES FOR ROLE "{role}" GRANT SELECT ON TABLES TO PUBLIC',
+        "CREATE FOREIGN DATA WRAPPER w",
+        "CREATE SERVER s FOREIGN DATA WRAPPER w",
+        f'CREATE USER MAPPING FOR "{role}" SERVER s OPTIONS ("user" \'x\')',
+        "CREATE USER MAPPING FOR PUBLIC SERVER s",
+        "SELECT lo_create(7)",
+        f'GRANT SELECT ON LARGE OBJECT 7 TO "{role}"',
+    )
+    manifest, into = back_up(), drop(f"{name}_copy")
+    gone = f"there is no role '{role}' on 'main'"
+    try:
+        login = f"{postgresql.user}:{postgresql.password}@"
+        profile_for(tmp_path, source.url.replace(login, f"{plain}:plain@"), postgresql)
+        code, message = refusal(manifest.name, "--into", into)
+        assert (code, message.endswith("; only a superuser restores foreign-data wrappers")) == (1, True), (
+            message
+        )
+        assert f"default privileges are not restored: this role may not act for '{role}'" in message
+        profile_for(tmp_path, source)
+        done = katax("db", "restore", manifest.name, "--into", into, "-y")
+        assert (done.code, "not restored" in done.err) == (0, False), done.err
+        assert content(postgresql, into) == content(postgresql, name)
+
+        for database in (name, into):
+            run(postgresql.url, f'DROP DATABASE "{database}"')
+        run(postgresql.url, f'DROP ROLE "{role}"')
+        done = katax("db", "backups", "drill", manifest.name, "--on", "main", "--same-server", "-y")
+        assert done.code == 0, done.err
+        for what in ("grants", "default privileges", "policies", "user mappings"):
+            assert f"{what} are not restored: {gone}" in done.err, done.err
+        assert "owners" not in done.err
+        done = katax("db", "restore", manifest.name, "--into", into, "-y")
+        with psycopg.connect(postgresql.url, dbname=into) as restored:
+            assert restored.execute("SELECT FROM pg_policy").rowcount == 0, "half of them may be too much"
+    finally:
+        run(postgresql.url, f'DROP DATABASE IF EXISTS "{name}"', f'DROP DATABASE IF EXISTS "{into}"')
+        run(postgresql.url, f'DROP ROLE IF EXISTS "{role}"', f"DROP ROLE {plain}")

@@ -282,7 +282,7 @@ def test_a_file_takes_the_place_of_one_that_nobody_uses(fresh: MakeFresh, tmp_pa
         code, message = refusal(manifest.name, "--into", path, "--swap")
         holder.kill()
         assert code == 1
-        assert f"{path!r} is open in process {holder.pid} (" in message
+        assert f"{os.path.realpath(path)!r} is open in process {holder.pid} (" in message
         assert content(source.server, path) == damaged
 
     done = katax("db", "restore", manifest.name, "--into", path, "--swap", "-y", "-f", "json")
@@ -291,6 +291,28 @@ def test_a_file_takes_the_place_of_one_that_nobody_uses(fresh: MakeFresh, tmp_pa
     assert content(source.server, path) == before
     assert content(source.server, done.json["kept"]) == damaged
     assert not [name for name in os.listdir(Path(path).parent) if name.startswith("katax_restore")]
+
+
+def test_a_file_that_a_link_names_is_replaced_where_it_is(fresh: MakeFresh, tmp_path: Path) -> None:
+    """In the place of the link the others would go on with the old one."""
+    source = fresh("sqlite")
+    fill(source)
+    profile_for(tmp_path, source)
+    path, link = name_of(source), tmp_path / "link.db"
+    link.symlink_to(path)
+    manifest, before = back_up(), content(source.server, path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DROP TABLE orders")
+
+    done = katax("db", "restore", manifest.name, "--into", str(link), "--swap", "-y", "-f", "json")
+
+    assert done.code == 0, done.err
+    assert (link.is_symlink(), done.json["target"]) == (True, os.path.realpath(path))
+    assert content(source.server, path) == before
+    link.unlink()
+    link.symlink_to(tmp_path / "absent.db")
+    assert katax("db", "restore", manifest.name, "--into", str(link), "-y").code == 0
+    assert content(source.server, str(tmp_path / "absent.db")) == before
 
 
 def spawn_holder(path: str) -> subprocess.Popen[bytes]:
