@@ -13,9 +13,19 @@ import pytest
 from katax_cli.aio import AsyncKatax
 from katax_cli.aio.runtime import AwaitedRuntime
 from katax_cli.engines.awaited import calls as awaiting
+from katax_cli.engines.awaited import postgresql, threads
 from katax_cli.profiles.load import load_profile
 from katax_cli.services.runtime.runtime import Runtime
 from tests.services.runtimes import Connection, OpenRuntime, patient, write_profile
+from tests.waiting import SECONDS
+
+
+@pytest.fixture(autouse=True)
+def cancelled_at_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An order to end a statement reaches the server however busy the machine is; nobody waits for it so long."""
+    for module in (postgresql, threads):
+        monkeypatch.setattr(module, "_CANCEL_SECONDS", SECONDS)
+
 
 MakeKatax = Callable[..., AsyncKatax]
 """`make_katax(main=url, cache={"url": url})`: a container of these connections, which wait for a busy server."""

@@ -21,7 +21,7 @@ from katax_cli.services.databases.postgresql.notifications import Notification
 from tests.aio.conftest import MakeKatax
 from tests.aio.tasks import eventually
 from tests.aio.test_sql import RUNNING, SLEEP, running
-from tests.servers.fixtures import MakeFresh
+from tests.servers.fixtures import MakeFresh, MakeProxy
 from tests.waiting import SECONDS, until
 
 ANOTHER = "these connections belong to the event loop that used them first; make an AsyncKatax on each loop"
@@ -204,11 +204,16 @@ async def test_what_was_answered_as_its_task_was_cancelled(
         assert await db.scalar("show statement_timeout", timeout=300) == "5min"
 
 
-def test_an_interrupt_ends_the_statements(make_katax: MakeKatax, fresh: MakeFresh) -> None:
+@pytest.mark.parametrize("far", [False, True])
+def test_an_interrupt_ends_the_statements(
+    make_katax: MakeKatax, fresh: MakeFresh, proxy: MakeProxy, *, far: bool
+) -> None:
+    """Also on a server that is further away than anybody waits for: the orders to end them outlive the event loop."""
     url = fresh("postgresql").url
+    wire = proxy(url)
 
     async def interrupted() -> None:
-        async with make_katax(main={"url": url, "pool": {"max": 4}}, other=url) as katax:
+        async with make_katax(main={"url": wire.url, "pool": {"max": 4}}, other=url) as katax:
             db, other = katax.database("main"), katax.database("other")
             calls = asyncio.gather(*[db.query(SLEEP["postgresql"]) for _ in range(8)])
 
@@ -216,6 +221,8 @@ def test_an_interrupt_ends_the_statements(make_katax: MakeKatax, fresh: MakeFres
                 return await running(other, "postgresql") == 4
 
             await eventually(all_run)
+            if far:
+                wire.slow(1.0)
             os.kill(os.getpid(), signal.SIGINT)
             await calls
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from katax_cli import health
 from katax_cli.aio import check_database_health, get_metrics, graceful_shutdown, perform_health_check
 from tests.aio.conftest import MakeKatax
 from tests.servers.fixtures import MakeProxy
 from tests.services.runtimes import CALM
+from tests.waiting import SECONDS
 
 
 async def test_health_and_metrics(
@@ -17,7 +21,9 @@ async def test_health_and_metrics(
     sqlite_url: str,
     mongodb_url: str,
     proxy: MakeProxy,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(health, "PROBE_SECONDS", SECONDS)
     wire = proxy(postgresql_url)
     connections = {"main": wire.url, "cache": redis_url, "file": sqlite_url, "documents": mongodb_url}
     async with make_katax(CALM, **connections) as katax:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import partial
 from threading import enumerate as enumerate_threads
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -429,7 +429,8 @@ async def test_subscriptions_that_begin_during_a_shutdown(make_katax: MakeKatax,
 async def test_a_subscription_ends_with_its_task_and_with_the_container(
     make_katax: MakeKatax, redis_url: str
 ) -> None:
-    katax = make_katax(cache=redis_url)
+    # Channels are the server's, whatever the database.
+    katax = make_katax(cache={"url": redis_url, "prefix": f"{uuid4().hex}:"})
     heard, subscribed = list[object](), asyncio.Event()
 
     async def listen() -> None:

@@ -147,8 +147,12 @@ async def test_a_cancelled_transaction_is_rolled_back(make_katax: MakeKatax, fre
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            assert await other.query(IN_TRANSACTION) == [{"n": 0}]
+            await eventually(lambda: none_in_transaction(other))
             assert await db.query("select count(*) as n from t") == [{"n": 0}]
+
+
+async def none_in_transaction(db: AsyncSqlDatabase) -> bool:
+    return bool(await db.query(IN_TRANSACTION) == [{"n": 0}])
 
 
 async def test_a_cancelled_commit_is_unknown(

@@ -154,9 +154,16 @@ class AwaitedConnection(PostgresConnection):
             return None
 
     async def _send_cancel(self) -> None:
+        order = self._cancel_gen()
         with suppress(psycopg.Error, OSError, TimeoutError):
-            async with asyncio.timeout(_CANCEL_SECONDS):
-                await waiting.wait_conn_async(self._cancel_gen(), interval=0.1)
+            async with asyncio.timeout(_CANCEL_SECONDS) as limit:
+                try:
+                    await waiting.wait_conn_async(order, interval=0.1)
+                except asyncio.CancelledError:
+                    if limit.expired():
+                        raise
+                    # The event loop ends, and waits for what goes on: the server would go on with the statement.
+                    await waiting.wait_conn_async(order, interval=0.1)
 
     def cancel_safe(self, *, timeout: float = 30.0) -> None:
         cancel = partial(super().cancel_safe, timeout=timeout)
