@@ -44,9 +44,14 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
-    # Neither an example nor their making has to be quick: the machine may be busy.
+    # Neither an example nor their making has to be quick: the machine may be busy. And the examples are the same in
+    # each run, as they are by default where CI is set.
     hypothesis.settings.register_profile(
-        "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], database=None
+        "patient",
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
+        database=None,
     )
     hypothesis.settings.load_profile("patient")
 

@@ -46,6 +46,7 @@ def db(engine: Target, tmp_path: Path) -> Iterator[Database]:
 def calm(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server of a busy machine is slow, not sick."""
     monkeypatch.setattr(health, "_POLICY", HealthPolicy(degraded_ms=20_000, unhealthy_ms=30_000))
+    monkeypatch.setattr(health, "PROBE_SECONDS", PATIENCE)
 
 
 @pytest.fixture

@@ -431,11 +431,6 @@ def test_not_transient(error: BaseException) -> None:
     assert not is_transient_error(error)
 
 
-def closed_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
 def once(port: int) -> redis.Redis:
     """A client that does not repeat by itself, as redis-py otherwise does for seconds."""
     return redis.Redis(port=port, retry=Retry(NoBackoff(), 0))
@@ -450,16 +445,16 @@ CONNECTS: dict[str, Callable[[int], object]] = {
 
 
 @pytest.mark.parametrize("driver", CONNECTS)
-def test_a_refused_connection_is_transient_with_every_driver(driver: str) -> None:
+def test_a_refused_connection_is_transient_with_every_driver(driver: str, closed_port: int) -> None:
     with pytest.raises(Exception) as error:
-        CONNECTS[driver](closed_port())
+        CONNECTS[driver](closed_port)
 
     assert is_transient_error(error.value)
 
 
-def test_a_refused_connection_of_mongodb_is_transient() -> None:
+def test_a_refused_connection_of_mongodb_is_transient(closed_port: int) -> None:
     client = pymongo.MongoClient[dict[str, object]](
-        f"mongodb://127.0.0.1:{closed_port()}", serverSelectionTimeoutMS=50
+        f"mongodb://127.0.0.1:{closed_port}", serverSelectionTimeoutMS=50
     )
     with client, pytest.raises(pymongo.errors.PyMongoError) as error:
         client.admin.command("ping")
@@ -495,13 +490,13 @@ def test_a_broken_constraint_does_not_open_a_breaker() -> None:
     assert breaker.is_closed()
 
 
-def test_a_refused_connection_opens_a_breaker_that_then_calls_nothing() -> None:
+def test_a_refused_connection_opens_a_breaker_that_then_calls_nothing(closed_port: int) -> None:
     breaker = CircuitBreaker(2)
-    port, told = closed_port(), []
+    told: list[int] = []
 
     def connect() -> object:
         told.append(1)
-        return once(port).ping()
+        return once(closed_port).ping()
 
     for _ in range(2):
         with pytest.raises(redis.exceptions.ConnectionError):

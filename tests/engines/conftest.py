@@ -8,6 +8,15 @@ from typing import Any
 
 import pytest
 
+from katax_cli.engines.mysql import engine
+from tests.waiting import SECONDS
+
+
+@pytest.fixture(autouse=True)
+def killed_at_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What MySQL's other connection may take to end a statement: else the first one is given up."""
+    monkeypatch.setattr(engine, "_KILL_TIMEOUT", SECONDS)
+
 
 @pytest.fixture
 def connect() -> Iterator[Callable[[Any], Any]]:

@@ -108,16 +108,19 @@ def test_mysql_knows_who_waits_for_rows_and_says_where_it_does_not(
     assert second.run("set innodb_lock_wait_timeout = 3600")() is None
     waits = second.run("update t set n = 3")
 
+    seen: list[Row] = []
+
     def tree() -> list[Row]:
         """Those of this database: what the server does for others does not count."""
-        return [
+        seen[:] = [
             row
             for row in katax("db", "blocking", "-f", "json").json
             if row["database"] in (None, urlsplit(mysql_url).path[1:])
         ]
+        return seen
 
     until(lambda: [row["pid"] for row in tree()] == [holder.id, second.id])
-    top, below = tree()
+    top, below = seen
     until(lambda: row_of(holder.id)["state"] == "idle in transaction")
     assert (top["level"], top["blocked_by"]) == (0, [])
     assert (below["level"], below["blocked_by"]) == (1, [holder.id])
@@ -126,7 +129,7 @@ def test_mysql_knows_who_waits_for_rows_and_says_where_it_does_not(
 
     alters = third.run("alter table t add column m int")
     until(lambda: third.id in [row["pid"] for row in tree()])
-    waiting = next(row for row in tree() if row["pid"] == third.id)
+    waiting = next(row for row in seen if row["pid"] == third.id)
     assert (waiting["level"], waiting["lock"]) == (1, "Waiting for table metadata lock")
     assert "not told" in katax("db", "blocking").out
     assert told("terminate", holder.id) == (0, "terminated")

@@ -88,7 +88,7 @@ def test_every_server_is_reached_and_nothing_is_left(
         assert done.json[0]["address"].endswith(" through jump")
     assert katax("db", "query", "select 41 + 1 as n", "-c", "postgresql", "-f", "tsv").out == "n\n42\n"
     assert katax("cache", "set", "k", "v", "-c", "redis").code == 0
-    assert katax("health", "--verbose", "--fail-on", "unhealthy", "-f", "json").code == 0
+    assert katax("health", "--verbose", "--fail-on", "unhealthy", "--timeout", "60s", "-f", "json").code == 0
     assert left() == []
 
 

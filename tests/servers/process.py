@@ -185,10 +185,10 @@ def _children(pid: int) -> list[int]:
 
 
 def _wait(pid: int, states: str) -> None:
-    until(lambda: _state(pid) in states)
+    until(lambda: state_of(pid) in states)
 
 
-def _state(pid: int) -> str:
+def state_of(pid: int) -> str:
     """The kernel's letter for what a process does; X, as for a dead one, where there is none."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

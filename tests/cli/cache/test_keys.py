@@ -17,6 +17,7 @@ from katax_cli.services.cache.cache import Cache
 from katax_cli.services.redis.keyspace import Survey
 from tests.cli.harness import katax, write_profile
 from tests.servers.fixtures import MakeProxy
+from tests.waiting import until
 
 PREFIX = "app:"
 
@@ -63,7 +64,7 @@ def test_many_values_go_in_and_out(redis: driver.Redis, tmp_path: Path) -> None:
     ).json == {"stored": 3}
     assert redis.get("app:a") == b'{"x":1}'
     assert redis.get("app:b") == b'"text=more"'
-    assert 298 <= redis.ttl("app:c") <= 300
+    assert 240 < redis.ttl("app:c") <= 300
     done = katax("cache", "mget", "a", "b", "c", "none", "-f", "json")
     assert done.code == 1
     assert [row["value"] for row in done.json] == [{"x": 1}, "text=more", "", None]
@@ -147,6 +148,13 @@ def test_every_key_of_production_is_refused_even_with_its_name(production: drive
     assert production.get("k") is None
 
 
+def sessions(redis: driver.Redis) -> set[str]:
+    """Those that use the database of this one, itself too."""
+    clients = redis.client_list()
+    number = str(redis.connection_pool.connection_kwargs["db"])
+    return {each["id"] for each in clients if each["db"] == number}
+
+
 @pytest.mark.begins_first
 def test_a_clear_that_was_killed_is_finished_by_the_next(
     redis: driver.Redis, redis_url: str, proxy: MakeProxy, tmp_path: Path
@@ -167,12 +175,15 @@ def test_a_clear_that_was_killed_is_finished_by_the_next(
 
     wire.on_client_bytes(hold)
     profile.write_text(direct.replace(redis_url, wire.url))
+    own = sessions(redis)
     running = subprocess.Popen(words, cwd=tmp_path)
     assert halfway.wait(60)
     running.kill()
     running.wait()
     wire.cut()
     profile.write_text(direct)
+    # Until then the server may go on with what it had been sent.
+    until(lambda: sessions(redis) <= own)
     left = redis.dbsize()
 
     done = katax("cache", "clear", "temp:*", "-y", "-q", "-f", "json")
@@ -288,7 +299,7 @@ def test_remember_runs_its_program_once(redis: driver.Redis, tmp_path: Path) -> 
     assert (first.out, second.out) == ('{"a":1}\n', '{"a":1}\n')
     assert (tmp_path / "ran").read_text() == "x\n"
     assert redis.get("app:r") == b'{"a":1}'
-    assert 58 <= redis.ttl("app:r") <= 60
+    assert 30 < redis.ttl("app:r") <= 60
 
 
 def test_remember_gives_the_programs_status(redis: driver.Redis) -> None:

@@ -20,8 +20,13 @@ def offered(*words: str) -> list[str]:
     return out.decode().split()
 
 
-def cache_files(tmp_path: Path) -> list[Path]:
+def cache_files() -> list[Path]:
     return sorted(Path(os.environ["HOME"], ".cache/katax/completion").iterdir())
+
+
+def asking() -> list[Path]:
+    """Files of those who are asking a server now."""
+    return [file for file in cache_files() if file.suffix == ".asking"]
 
 
 def test_tables_columns_and_keys(tmp_path: Path, postgresql_url: str, redis_url: str) -> None:
@@ -41,7 +46,8 @@ def test_tables_columns_and_keys(tmp_path: Path, postgresql_url: str, redis_url:
         "cache del user:1 oth": ["other"],
     }.items():
         until(lambda line=line, found=found: offered(*line.split(" ")) == found)  # type: ignore[misc]
-    assert {file.stat().st_mode & 0o777 for file in cache_files(tmp_path)} == {0o600}
+    until(lambda: asking() == [])
+    assert {file.stat().st_mode & 0o777 for file in cache_files()} == {0o600}
 
 
 def test_a_server_that_hangs_costs_what_was_seen_last_and_no_more(
@@ -51,12 +57,13 @@ def test_a_server_that_hangs_costs_what_was_seen_last_and_no_more(
     write_profile(tmp_path, {"cache": server.url}, connect_timeout=2.0)
     until(lambda: katax("cache", "set", "user:1", "1").code == 0)
     until(lambda: offered("cache", "get", "u") == ["user:1"])
+    until(lambda: asking() == [])
     server.stop_signal()
-    for file in cache_files(tmp_path):
+    for file in cache_files():
         os.utime(file, (0, time.time() - 10 * _FRESH_SECONDS))
     assert offered("cache", "get", "u") == ["user:1"]
     assert offered("cache", "get", "x:") == []
     # Its processes give up by themselves; none asks beside another.
-    assert len([file for file in cache_files(tmp_path) if file.suffix == ".asking"]) <= 2
-    until(lambda: [file for file in cache_files(tmp_path) if file.suffix == ".asking"] == [])
+    assert len(asking()) <= 2
+    until(lambda: asking() == [])
     server.resume()

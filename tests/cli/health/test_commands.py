@@ -59,7 +59,7 @@ def calm(folder: Path) -> None:
 def test_five_healthy_servers(doors: Doors, tmp_path: Path) -> None:
     calm(tmp_path)
 
-    done = katax("health", "-f", "json")
+    done = katax("health", "-f", "json", "--timeout", "60s")
 
     assert (done.code, done.err, done.json["status"], done.json["profile"]) == (0, "", "healthy", "test")
     assert statuses(done.json) == HEALTHY
@@ -249,7 +249,7 @@ def test_prometheus(doors: Doors, tmp_path: Path) -> None:
     calm(tmp_path)
     doors["mysql"].refuse()
 
-    done = katax("health", "-f", "prometheus")
+    done = katax("health", "-f", "prometheus", "--timeout", "60s")
 
     assert (done.code, done.err) == (3, "")
     found = list(samples(done.out))

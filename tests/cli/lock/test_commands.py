@@ -237,7 +237,8 @@ def test_ls_on_sql_shows_who_holds_what_and_since_when(listing: Target, start: S
         name: start("lock", "run", "-c", "main", name, "--ttl", "300ms", "--", "sh", "-c", WRITER)
         for name in names
     }
-    until(lambda: len(listed()) == 2)
+    # Of a long name there is but the beginning for a moment, between taking a lock and looking after it.
+    until(lambda: [row["name"] for row in listed()] == names)
     rows = listed()
     time.sleep(1.1)  # renewed meanwhile: the lock is not younger for that
 
@@ -358,7 +359,8 @@ def test_a_session_that_is_ended_stops_the_program(sql: str, start: Start, tmp_p
     assert katax("lock", "release", "-c", "main", "job").code == 0
     assert holder.wait() == 6
     assert not alive(program)
-    assert katax("lock", "release", "-c", "main", "job").code == 1
+    # The server may tell a session of its end before it has let go of its locks.
+    until(lambda: katax("lock", "release", "-c", "main", "job").code == 1)
 
 
 def test_an_engine_without_locks_is_told(tmp_path: Path) -> None:

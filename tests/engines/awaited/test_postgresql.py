@@ -14,7 +14,7 @@ from tests.engines.connections import settings_for
 
 def test_what_is_closed_as_its_loop_ends_is_closed(postgresql_url: str) -> None:
     engine = create(settings_for(postgresql_url))
-    connection = engine.connect(5.0)
+    connection = engine.connect(60.0)
     pgconn = connection.pgconn
     loop = asyncio.new_event_loop()
     assert loop.run_until_complete(call(engine.execute, connection, "SELECT 1", None, 30.0)).rows == [(1,)]

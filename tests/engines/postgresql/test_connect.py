@@ -274,7 +274,7 @@ def test_a_server_that_takes_nothing_is_waited_for_while_it_lives(
     """TCP_USER_TIMEOUT ends a connection whose peer leaves no room for data, though it answers each probe."""
     settings = settings_for(postgresql_url)
     engine = create(settings)
-    connection = engine.connect(5.0)
+    connection = engine.connect(60.0)
     engine.execute(connection, "CREATE TABLE t (id int)", None, 30.0)
     seen: list[tuple[int, ...]] = []
 
@@ -289,7 +289,7 @@ def test_a_server_that_takes_nothing_is_waited_for_while_it_lives(
     assert seen == [(1, 30, 10, 3, 0)] * 3
     # pg_restore sends as much.
     assert "tcp_user_timeout" not in credentials(settings).files["pg_service.conf"]
-    own = create(replace(settings, options={"tcp_user_timeout": "7000"})).connect(5.0)
+    own = create(replace(settings, options={"tcp_user_timeout": "7000"})).connect(60.0)
     assert limits_of_the_wire(own) == (1, 30, 10, 3, 7000)
     own.close()
 

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import pytest
 from redis.exceptions import RedisError
@@ -426,11 +427,13 @@ def test_subscribers_wait_without_limit_and_notice_silence(connect: Connect, red
     engine, client = connect(settings_of(redis_url))
     subscriber = at_last(lambda: engine.connect_subscriber(0.2))
     subscription = subscriber.pubsub(ignore_subscribe_messages=True)
-    subscription.subscribe("news")
+    # Channels are the server's, whatever the database.
+    news = uuid4().hex
+    subscription.subscribe(news)
 
     def publish() -> None:
-        until(lambda: engine.command(client, "PUBSUB", "NUMSUB", "news") == [b"news", 1])
-        engine.command(client, "PUBLISH", "news", "hello")
+        until(lambda: engine.command(client, "PUBSUB", "NUMSUB", news) == [news.encode(), 1])
+        engine.command(client, "PUBLISH", news, "hello")
 
     later = threading.Timer(0.5, publish)
     later.start()

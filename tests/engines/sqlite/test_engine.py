@@ -253,7 +253,13 @@ class TestWaiting:
 
     def test_ctrl_c_ends_work(self, engine: SqliteEngine, session: SqliteSession) -> None:
         begun = threading.Event()
-        session.set_trace_callback(lambda _: begun.set())
+
+        def over() -> bool:
+            """What it asks while it works; of the same signal in a trace callback nothing would be left."""
+            begun.set()
+            return session._over()
+
+        session.set_progress_handler(over, 1000)
 
         def interrupt() -> None:
             begun.wait()
