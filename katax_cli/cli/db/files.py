@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -110,37 +109,45 @@ def run_import(
         raise ConfigError(f"{name!r} is a script; run it with 'katax db exec --file'")
     if plan.max_errors and plan.rejects is None:
         plan = replace(plan, rejects=f"{'stdin' if name == '-' else os.path.basename(name)}.rejects.csv")
-    with call.input_file(name) as stream, seekable(stream) as file, ExitStack() as stack:
+    with call.input_file(name) as stream, seekable(stream) as file:
         source = RowFile("stdin" if name == "-" else name, file, kind, form, encoding, columns)
         if not call.shared.dry_run:
             source.begin_digest()
-        chosen = stack.enter_context(scope(call, TABLES, seconds=None, named=True))
-        documents = chosen.one.type == "mongodb"
-        if documents:
-            from katax_cli.cli.db.documents.files import how_documents_are_read, of_documents
+        is_named = kind_of(name).format is not None or format is not None
+        with scope(call, TABLES, seconds=None, named=True) as chosen:
+            done = _imported(chosen, source, plan, is_named=is_named)
+    if done is not None:
+        _tell(call, done, plan)
 
-            source = of_documents(source, is_named=kind_of(name).format is not None or format is not None)
-        call.diagnostics.note(how_documents_are_read(source) if documents else how_it_is_read(source))
-        chosen.one.refuse_read_only()
-        columns_of = {} if documents else {"columns": list(source.columns)}
-        if call.only_planned(table=plan.table, **columns_of, imported=0):
-            return
-        with recorded(chosen, chosen.one, f"import into {plan.table}") as record:
-            unit = "documents" if documents else "rows"
-            if plan.replace:
-                chosen.confirm(Tier.DESTRUCTIVE, f"replacing all {unit} of {plan.table!r}")
-            further = "; run it again to go on behind them"
-            with Progress(call.diagnostics, "imported", unit, None, further=further) as progress:
 
-                def told(count: int) -> None:
-                    progress.about(source.rows_estimate(count))
-                    progress(count)
+def _imported(chosen: Scope, source: RowFile, plan: ImportPlan, *, is_named: bool) -> LoadedRows | None:
+    """Imports a file; None when that was only planned. `is_named`: its name, or an option, says its format."""
+    call, documents = chosen.call, chosen.one.type == "mongodb"
+    if documents:
+        from katax_cli.cli.db.documents.files import how_documents_are_read, of_documents
 
-                watched = () if documents else (chosen.sql,)
-                with SilenceWatch(*watched, progress=told, lasts=progress.what_lasts) as moved:
-                    done = _import(chosen, source, plan, moved).run()
-            record.rows = done.written
-    _tell(call, done, plan)
+        source = of_documents(source, is_named=is_named)
+    call.diagnostics.note(how_documents_are_read(source) if documents else how_it_is_read(source))
+    chosen.one.refuse_read_only()
+    columns_of = {} if documents else {"columns": list(source.columns)}
+    if call.only_planned(table=plan.table, **columns_of, imported=0):
+        return None
+    with recorded(chosen, chosen.one, f"import into {plan.table}") as record:
+        unit = "documents" if documents else "rows"
+        if plan.replace:
+            chosen.confirm(Tier.DESTRUCTIVE, f"replacing all {unit} of {plan.table!r}")
+        further = "; run it again to go on behind them"
+        with Progress(call.diagnostics, "imported", unit, None, further=further) as progress:
+
+            def told(count: int) -> None:
+                progress.about(source.rows_estimate(count))
+                progress(count)
+
+            watched = () if documents else (chosen.sql,)
+            with SilenceWatch(*watched, progress=told, lasts=progress.what_lasts) as moved:
+                done = _import(chosen, source, plan, moved).run()
+        record.rows = done.written
+    return done
 
 
 def _import(

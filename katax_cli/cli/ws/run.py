@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -27,6 +27,7 @@ _REPORT_EVERY = 10.0
 
 if TYPE_CHECKING:
     from katax_cli.services.state.store import HealthRecord
+    from katax_cli.services.ws.client import Event
     from katax_cli.services.ws.server import Sockets
     from katax_cli.snapshot import HealthStatus
 
@@ -308,28 +309,35 @@ def _rows(
     """Events as rows while they arrive; an observer's sequence numbers show what was missed."""
     from katax_cli.services.ws.client import SocketClient
 
-    watched = Gaps(call.diagnostics.note)
+    gaps = Gaps(call.diagnostics.note)
 
     def greet(client: Any) -> None:
         if not as_client:
-            watched.observing(client.call("observe", deadline=Deadline(5.0)))
+            gaps.observing(client.call("observe", deadline=Deadline(5.0)))
 
     where = target.where(as_client=as_client)
-    with SocketClient(where, greet=greet, on_loss=watched.lost, on_gap=watched.told) as client:
+    with SocketClient(where, greet=greet, on_loss=gaps.lost, on_gap=gaps.reconnected) as client:
         if as_client and room is not None:
             _join(client, room, deadline)
         else:
             client.connect(deadline=deadline)
         begin(client)
-        for event in client.events(deadline):
-            now = datetime.now(UTC)
-            if as_client:
-                yield (event.name, room, event.data, None, now)
-            elif event.name == "seen":
-                seen = event.data
-                watched.count(seen["seq"])
-                if room is None or seen["room"] == room:
-                    yield (seen["event"], seen["room"], seen["data"], seen["sid"], now)
+        events = client.events(deadline)
+        yield from _received_rows(events, room) if as_client else _observed_rows(events, room, gaps)
+
+
+def _received_rows(events: Iterable[Event], room: str | None) -> Iterator[tuple[Any, ...]]:
+    for event in events:
+        yield (event.name, room, event.data, None, datetime.now(UTC))
+
+
+def _observed_rows(events: Iterable[Event], room: str | None, gaps: Gaps) -> Iterator[tuple[Any, ...]]:
+    for event in events:
+        if event.name == "seen":
+            seen = event.data
+            gaps.count(seen["seq"])
+            if room is None or seen["room"] == room:
+                yield (seen["event"], seen["room"], seen["data"], seen["sid"], datetime.now(UTC))
 
 
 class Gaps:
@@ -353,7 +361,6 @@ class Gaps:
     def lost(self) -> None:
         self._note("the connection is lost; reconnecting")
 
-    def told(self, seconds: float) -> None:
-        """The connection is back."""
+    def reconnected(self, seconds: float) -> None:
         missed = "events sent meanwhile" if self._missed is None else f"{self._missed} events"
         self._note(f"reconnected after {seconds:.1f} s; {missed} are missing")

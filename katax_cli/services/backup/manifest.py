@@ -247,35 +247,37 @@ def _built(values: dict[str, Any]) -> Manifest:
         _refuse_other_than_moment(values[key])
     if values["engine"] not in ENGINE_NAMES:
         raise ValueError(f"no engine named {values['engine']!r}")
-    files = tuple(DumpFile(**file) for file in values.pop("files"))
     encryption = _encryption(values.pop("encryption", None))
+    made: dict[str, Any] = {
+        "encryption": encryption,
+        "files": _files(values.pop("files"), values["engine"], is_encrypted=encryption is not None),
+        "rows": _counts(values.pop("rows")),
+        "objects": _counts(values.pop("objects")),
+        "left_out": _omissions(values.pop("left_out")),
+        "not_held": _omissions(values.pop("not_held")),
+        "drills": tuple(map(_drill, values.pop("drills"))),
+        "schema_hash": values.pop("schema_hash"),
+    }
+    if made["schema_hash"] is not None:
+        _refuse_other_than_text(made["schema_hash"])
+    _refuse_other_than_text(*values.values())
+    return Manifest(**values, **made)
+
+
+def _files(written: Sequence[Mapping[str, Any]], engine: str, *, is_encrypted: bool) -> tuple[DumpFile, ...]:
+    files = tuple(DumpFile(**file) for file in written)
     for file in files:
         _refuse_path(file.path)
-        if (file.plain is file) is not (encryption is None):
+        if (file.plain is file) is is_encrypted:
             raise ValueError(f"{file.path!r} is encrypted, or is not, unlike the backup")
         for one in (file, file.plain):
             if set(one.sha256) - _HEX or len(one.sha256) != 64 or not 0 <= one.size_bytes < _MOST:
                 raise ValueError(f"digest or size of {file.path!r}")
     if not files or len({file.path for file in files}) < len(files):
         raise ValueError("its files are not named once each")
-    if values["engine"] != "postgresql" and len(files) > 1:
-        raise ValueError(f"it has {len(files)} files, and one of {values['engine']} has one")
-    rows, objects = _counts(values.pop("rows")), _counts(values.pop("objects"))
-    left_out, not_held = _omissions(values.pop("left_out")), _omissions(values.pop("not_held"))
-    drills = tuple(_drill(drill) for drill in values.pop("drills"))
-    if values["schema_hash"] is not None:
-        _refuse_other_than_text(values["schema_hash"])
-    _refuse_other_than_text(*(value for key, value in values.items() if key != "schema_hash"))
-    return Manifest(
-        files=files,
-        rows=rows,
-        objects=objects,
-        left_out=left_out,
-        not_held=not_held,
-        drills=drills,
-        encryption=encryption,
-        **values,
-    )
+    if engine != "postgresql" and len(files) > 1:
+        raise ValueError(f"it has {len(files)} files, and one of {engine} has one")
+    return files
 
 
 def _encryption(values: Mapping[str, Any] | None) -> Encryption | None:

@@ -101,16 +101,7 @@ def run_script(
     # A read-only session refuses every write by itself: there is nothing to undo.
     undoable = single_transaction and not database.settings.read_only
     for statement in statements:
-        if statement.client_line is not None:
-            word = statement.client_line.split()[0]
-            raise ConfigError(f"line {statement.line} is for psql: {word}; run it with psql, or remove it")
-        if statement.copy_data is not None:
-            raise ConfigError(f"line {statement.line} copies from the script itself; run it with psql")
-        if undoable and statement.commits_by_itself:
-            raise ConfigError(
-                f"line {statement.line}: {database.engine.name} commits by itself at {statement.effect.verb}, so "
-                "--single-transaction could not undo what is before it; leave one of them out"
-            )
+        _refuse_unfit(statement, database, undoable=undoable)
     if max_rows is not None:
         _refuse_uncounted(statements)
     affected = kept = 0
@@ -124,9 +115,10 @@ def run_script(
             except KataxError:
                 on_failure(statement, done, kept, _rolled_back(run))
                 raise
-            except BaseException as raised:
-                if not isinstance(raised, Exception):
-                    on_interrupt(statement, kept, session.in_transaction)
+            except Exception:
+                raise
+            except BaseException:
+                on_interrupt(statement, kept, session.in_transaction)
                 raise
             if not session.in_transaction:
                 kept = done + 1
@@ -145,6 +137,20 @@ def run_script(
                 f"the script left its transaction on {database.name!r} open, so it was rolled back; end it with COMMIT"
             )
     return ScriptResult(len(statements), affected)
+
+
+def _refuse_unfit(statement: Statement, database: SqlDatabase, *, undoable: bool) -> None:
+    """Raises ConfigError for what a script cannot run, or, `undoable`, what could not be undone with the rest."""
+    if statement.client_line is not None:
+        word = statement.client_line.split()[0]
+        raise ConfigError(f"line {statement.line} is for psql: {word}; run it with psql, or remove it")
+    if statement.copy_data is not None:
+        raise ConfigError(f"line {statement.line} copies from the script itself; run it with psql")
+    if undoable and statement.commits_by_itself:
+        raise ConfigError(
+            f"line {statement.line}: {database.engine.name} commits by itself at {statement.effect.verb}, so "
+            "--single-transaction could not undo what is before it; leave one of them out"
+        )
 
 
 def _rolled_back(run: Session | Transaction) -> KataxError | None:

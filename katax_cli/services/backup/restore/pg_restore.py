@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.settings import ConnectionSettings
@@ -35,6 +35,15 @@ from katax_cli.services.tables.scratch import AnyDatabase, administrator
 T = TypeVar("T")
 _ASK_SIZE_EVERY = 1.0
 _LARGE_OBJECTS = "SELECT count(*) FROM pg_largeobject_metadata"
+
+
+class _LoadedDatabase(NamedTuple):
+    """What a restored database holds; `policed`: tables whose rows a policy may hide from this role."""
+
+    policed: Sequence[str]
+    rows: dict[str, int]
+    large_objects: int
+    is_comparable: bool
 
 
 class PostgresLoader(Loader):
@@ -141,40 +150,49 @@ class PostgresLoader(Loader):
             for statement in statements:
                 cast("SqlDatabase", server).execute(statement.replace("{name}", quoted, 1), timeout=FOREVER)
 
-    def problems(self, settings: ConnectionSettings) -> list[str]:
-        order, manifest = self._order, self._order.manifest
+    def problems(self, settings'); b=s.index('    def _schema_problems(')
+s=s[:a]+'''    def problems(self, settings: ConnectionSettings) -> list[str]:
+        manifest = self._order.manifest
         with ThreadPoolExecutor(1, thread_name_prefix="katax-restore-schema") as beside:
             reading = beside.submit(self._schema, settings)
             try:
-                with cast("SqlDatabase", order.open_database(settings)) as database:
-                    policed = self._asked(database, self._part.policed)
-                    try:
-                        found = count_rows(database, manifest.rows)
-                    except QueryError as error:
-                        if policed:  # a policy may call what fails here
-                            raise _uncounted(policed[0]) from error
-                        raise
-                    [(large,)] = database.run(_LARGE_OBJECTS, timeout=FOREVER).rows
-                    is_comparable = is_of_this_version(manifest, database)
+                loaded = self._loaded(settings)
                 schema = reading.result()
             except BaseException:
-                order.work.cut()  # nobody waits for the other one
+                self._order.work.cut()  # nobody waits for the other one
                 raise
-        left_out = {kind: count for kind, count in manifest.objects.items() if kind.upper() in self._left_out}
-        objects = pg_dump.counted(schema) | left_out
-        wanted = {kind: count for kind, count in manifest.objects.items() if kind != "large object"}
-        if objects != wanted and objects == pg_dump.counted(self._dumped_schema()):
-            objects = wanted  # words of a comment or a function look like a heading, here and there
-        if large:
-            objects["large object"] = int(large)
-        uncounted = [name for name in policed if found.get(name, 0) != manifest.rows.get(name, 0)]
-        found |= {name: manifest.rows.get(name, 0) for name in uncounted}
-        problems = all_differences(manifest, found, objects, None)
-        if not problems and is_comparable and manifest.tool == str(self._pg_dump):
+        expected = manifest.rows
+        uncounted = [name for name in loaded.policed if loaded.rows.get(name, 0) != expected.get(name, 0)]
+        rows = loaded.rows | {name: expected.get(name, 0) for name in uncounted}
+        problems = all_differences(manifest, rows, self._objects(schema, loaded.large_objects), None)
+        if not problems and loaded.is_comparable and manifest.tool == str(self._pg_dump):
             problems += self._schema_problems(schema)
         if uncounted and not problems:
             raise _uncounted(uncounted[0])
         return problems
+
+    def _loaded(self, settings: ConnectionSettings) -> _LoadedDatabase:
+        manifest = self._order.manifest
+        with cast("SqlDatabase", self._order.open_database(settings)) as database:
+            policed = self._asked(database, self._part.policed)
+            try:
+                rows = count_rows(database, manifest.rows)
+            except QueryError as error:
+                if policed:  # a policy may call what fails here
+                    raise _uncounted(policed[0]) from error
+                raise
+            [(large,)] = database.run(_LARGE_OBJECTS, timeout=FOREVER).rows
+            return _LoadedDatabase(policed, rows, int(large), is_of_this_version(manifest, database))
+
+    def _objects(self, schema: list[bytes], large_objects: int) -> dict[str, int]:
+        """The number of objects of each kind that were restored."""
+        dumped = self._order.manifest.objects
+        left_out = {kind: count for kind, count in dumped.items() if kind.upper() in self._left_out}
+        objects = pg_dump.counted(schema) | left_out
+        wanted = {kind: count for kind, count in dumped.items() if kind != "large object"}
+        if objects != wanted and objects == pg_dump.counted(self._dumped_schema()):
+            objects = wanted  # words of a comment or a function look like a heading, here and there
+        return {**objects, "large object": large_objects} if large_objects else objects
 
     def _schema_problems(self, restored: list[bytes]) -> list[str]:
         """The dump itself is asked where the hash differs, for a server may say what it read again in other words."""

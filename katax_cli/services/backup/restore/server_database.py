@@ -7,7 +7,8 @@ MongoDB rename none: there a marker stands in the database until it is whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from threading import Event
 from typing import cast
@@ -185,6 +186,29 @@ class RenamedDatabase(_ServerDatabase):
         On the new one those are a pooler's that the profile does not name: it keeps them when ours have ended.
         """
         renames: RenamesDatabases = part(server.engine, "backup.restore")
+        with self._ending_sessions(server, names) as failures:
+            for left in reversed(range(_RENAME_ATTEMPTS)):
+                try:
+                    server.ask(
+                        lambda connection, _: renames.rename(connection, names),
+                        safety=Safety.WRITE,
+                        timeout=FOREVER,
+                        doing="renaming",
+                    )
+                    return
+                except RolledBack:
+                    raise
+                except QueryError as error:
+                    # The server waits five seconds for sessions to end, which a busy one may exceed.
+                    if left and not failures and error.sqlstate == _IN_USE:
+                        continue
+                    why = failures[0] if failures else error
+                    raise BackupError(f"{self.target!r} was not replaced: {why}") from error
+
+    @contextmanager
+    def _ending_sessions(self, server: AnyDatabase, names: Collection[str]) -> Iterator[Sequence[KataxError]]:
+        """Ends sessions on these databases meanwhile; the error that stopped it is added to what it yields."""
+        renames: RenamesDatabases = part(server.engine, "backup.restore")
         done, failures = Event(), list[KataxError]()
 
         def end_sessions() -> None:
@@ -207,23 +231,7 @@ class RenamedDatabase(_ServerDatabase):
 
         ending = start("katax-end-sessions", end_sessions)
         try:
-            for left in reversed(range(_RENAME_ATTEMPTS)):
-                try:
-                    server.ask(
-                        lambda connection, _: renames.rename(connection, names),
-                        safety=Safety.WRITE,
-                        timeout=FOREVER,
-                        doing="renaming",
-                    )
-                    return
-                except RolledBack:
-                    raise
-                except QueryError as error:
-                    # The server waits five seconds for sessions to end, which a busy one may exceed.
-                    if left and not failures and error.sqlstate == _IN_USE:
-                        continue
-                    why = failures[0] if failures else error
-                    raise BackupError(f"{self.target!r} was not replaced: {why}") from error
+            yield failures
         finally:
             done.set()
             ending.ended(None)
