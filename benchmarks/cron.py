@@ -20,7 +20,7 @@ from katax_cli.core.schedule.schedule import parse_schedule
 from katax_cli.profiles.load import load_profile
 from katax_cli.profiles.model.model import Profile
 from katax_cli.services.cron.definition.jobs import job_of
-from katax_cli.services.cron.ledger.accounting import Books
+from katax_cli.services.cron.ledger.accounting import StoredRunLedger
 from katax_cli.services.cron.manage import Cron
 from katax_cli.services.cron.run.execution import JobContext
 from katax_cli.services.cron.run.process import JobProcess
@@ -90,7 +90,7 @@ def simultaneous_starts(folder: Path) -> None:
     with Cron(profile) as cron:
         cron.tables.prepare()
         scheduler = Scheduler(
-            JobContext(profile), Books(cron.runs), host="h", daemon="d", lookup=os.environ.get
+            JobContext(profile), StoredRunLedger(cron.runs), host="h", daemon="d", lookup=os.environ.get
         )
         for number in range(STARTS):
             job = job_of(f"j{number}", {"schedule": "@yearly", "command": ["true"]}, timezone="UTC")

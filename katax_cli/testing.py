@@ -20,7 +20,7 @@ from katax_cli.core.text.duration import Duration
 from katax_cli.engines import registry
 from katax_cli.engines.base import Engine, KeyValueEngine, SqlEngine
 from katax_cli.errors import ConfigError
-from katax_cli.profiles.model.connections import Around
+from katax_cli.profiles.model.connections import ConnectionContext
 from katax_cli.profiles.sources.adhoc import connection_of
 from katax_cli.services.cache.cache import Cache
 from katax_cli.services.calls.guard import Guard
@@ -139,7 +139,7 @@ def _on_server(engine: Dialect, url: str | None) -> tuple[ConnectionSettings, Ca
     url = url or os.environ.get(variable)
     if not url:
         raise ConfigError(f"a test database on {engine} needs a server; give its url or set {variable}")
-    server = connection_of("test", url, Around(os.getcwd(), environ=os.environ), type=engine)
+    server = connection_of("test", url, ConnectionContext(os.getcwd(), environ=os.environ), type=engine)
     name = f"katax_test_{secrets.token_hex(6)}"
     _run(server, f"CREATE DATABASE {quote_identifier(name, engine)}")
     force = " WITH (FORCE)" if engine == "postgresql" else ""

@@ -42,7 +42,7 @@ ELSEWHERE = {
     "profiles.model.connections.Flaw": "a key and its flaw; the reader of the profile adds the place",
     "profiles.model.validate._Wrong": "stays in its module, which adds key and place",
     "services.backup.manifest._ManifestFlaw": "stays in its module: a reason of BackupDamaged",
-    "services.calls.left_behind.TookTooLong": "a TimeoutError that the guard of calls translates",
+    "services.calls.left_behind.BoundedCallTimeout": "a TimeoutError that the guard of calls translates",
     "services.databases.database.ConnectTimeout": "a TimeoutError that the guard of calls translates",
     "services.databases.transaction.RowRefused": "the number of a row, which the seeder makes a line of its file",
     "services.health.bare_connection._LayerFailed": "stays in its module: a check that failed",

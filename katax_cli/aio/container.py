@@ -33,7 +33,7 @@ from katax_cli.services.program.config import Config
 from katax_cli.services.program.databases import ConnectionSource, NamedDatabases, Override
 from katax_cli.services.program.inventory import ContainerInfo
 from katax_cli.services.program.logger import Logger
-from katax_cli.services.program.redis_services import Closes
+from katax_cli.services.program.redis_services import Closable
 from katax_cli.services.program.shutdown import TIMEOUT, Log, ShutdownController
 from katax_cli.services.redis.limits import DEFAULT_MAX, DEFAULT_WINDOW, Algorithm, OnError
 from katax_cli.services.redis.sessions import DEFAULT_TTL as SESSION_TTL
@@ -41,7 +41,7 @@ from katax_cli.services.redis.sessions import PREFIX
 
 AsyncHook = Callable[[], Awaitable[object]] | Callable[[], object]
 H = TypeVar("H", bound=AsyncHook)
-S = TypeVar("S", bound=Closes)
+S = TypeVar("S", bound=Closable)
 T = TypeVar("T")
 
 

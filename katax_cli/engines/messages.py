@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 
-class Heard(NamedTuple):
+class SubscriberMessage(NamedTuple):
     """An event of a subscriber: a `message` (of the `pattern`, if it was one), or an answer to a command."""
 
     kind: str
@@ -22,7 +22,7 @@ class Subscriber(Protocol):
         """SUBSCRIBE, PSUBSCRIBE, UNSUBSCRIBE, PUNSUBSCRIBE with names, or PING."""
         ...
 
-    def receive(self, timeout: float) -> Heard | None:
+    def receive(self, timeout: float) -> SubscriberMessage | None:
         """Returns the next event within `timeout` seconds, None without one."""
         ...
 

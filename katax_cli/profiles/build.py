@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 from katax_cli.core.engine_names import SQL_ENGINES
 from katax_cli.core.settings import ConnectionSettings, Secret
 from katax_cli.profiles.model.breakers import breaker_of, inherited
-from katax_cli.profiles.model.connections import Around, Flaw, build_connection, variants_of
+from katax_cli.profiles.model.connections import ConnectionContext, Flaw, build_connection, variants_of
 from katax_cli.profiles.model.keys import CONNECTION
 from katax_cli.profiles.model.layer import Layer, Path, dotted
 from katax_cli.profiles.model.model import (
@@ -141,14 +141,14 @@ class _ProfileBuilder:
 
     def connections(self, notes: list[str]) -> dict[str, ConnectionSettings]:
         role = self._table.get("role")
-        around = Around(self._folder, environ=self._environ, read_only=role == "frozen")
+        context = ConnectionContext(self._folder, environ=self._environ, read_only=role == "frozen")
         made = {}
         for name, table in self._table.get("connections", {}).items():
             path = ("connections", name)
             if self._is_incomplete(path):
                 continue
             try:
-                made[name] = build_connection(name, table, around, needs_approval=self._approval(path))
+                made[name] = build_connection(name, table, context, needs_approval=self._approval(path))
                 self._variants[name] = [each.name for each in variants_of(made[name])]
                 _note_ignored(variants_of(made[name]), notes)
             except Flaw as flaw:
@@ -183,8 +183,8 @@ class _ProfileBuilder:
         made: dict[str, T] = {}
         for name, table in self._table.get("connections", {}).items():
             if key in table:
-                around = self._table.get(key, {})
-                taken = inherited(around, table[key]) if key == "breaker" else around
+                shared = self._table.get(key, {})
+                taken = inherited(shared, table[key]) if key == "breaker" else shared
                 policy = self.make(("connections", name, key), model, **taken)
                 made.update(dict.fromkeys(self._variants.get(name, (name,)), policy))
         return made
@@ -215,9 +215,9 @@ class _ProfileBuilder:
         if url is None:
             return default
         name = None if ":" in url else url
-        around = Around(self._folder, environ=self._environ)
+        context = ConnectionContext(self._folder, environ=self._environ)
         try:
-            made = build_connection("state", {"url": url}, around) if name is None else connections.get(url)
+            made = build_connection("state", {"url": url}, context) if name is None else connections.get(url)
         except Flaw as flaw:
             self._problems.add(("state", "url"), f"state.url {flaw}")
             return default

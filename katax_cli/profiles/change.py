@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from katax_cli.core.settings import Role
 from katax_cli.errors import ConfigError
 from katax_cli.profiles.load import search_from
-from katax_cli.profiles.model.connections import Around, Flaw, build_connection
+from katax_cli.profiles.model.connections import ConnectionContext, Flaw, build_connection
 from katax_cli.profiles.model.lines import line_of
 from katax_cli.profiles.model.urls import has_secret_option
 from katax_cli.profiles.sources.document import parse, read_trusted
@@ -92,7 +92,9 @@ def plan_profile(
 def _read(url: str, search: Search) -> tuple[str, str | None]:
     """Kind and password of a URL."""
     try:
-        settings = build_connection("main", {"url": url}, Around(search.folder, environ=search.environ))
+        settings = build_connection(
+            "main", {"url": url}, ConnectionContext(search.folder, environ=search.environ)
+        )
     except Flaw as flaw:
         raise ConfigError(f"the url {flaw}") from None
     return settings.type, settings.password.reveal() if settings.password else None

@@ -8,7 +8,7 @@ from typing import Any
 
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.errors import ConfigError, UnknownProfile
-from katax_cli.profiles.load import Loaded, load, merge, search_from
+from katax_cli.profiles.load import LoadedProfile, load, merge, search_from
 from katax_cli.profiles.model.layer import Path, dotted
 from katax_cli.profiles.model.problems import Problem, Problems, origin_of
 from katax_cli.profiles.model.secrets import readable_by_everyone
@@ -60,7 +60,7 @@ def check_profile(
     return [*loaded.problems.found, *_notes(search)]
 
 
-def _check_jobs(loaded: Loaded, mistake_of: MistakeOf | None) -> None:
+def _check_jobs(loaded: LoadedProfile, mistake_of: MistakeOf | None) -> None:
     """The jobs whose keys are right, and that mean nothing all the same."""
     if mistake_of is None:
         return
@@ -83,7 +83,7 @@ def _notes(search: Search) -> Iterator[Problem]:
             yield Problem(file, None, "", f"ignored, {why}", remedy, level="warning")
 
 
-def _check_connections(loaded: Loaded) -> None:
+def _check_connections(loaded: LoadedProfile) -> None:
     tables = merge(loaded.layers).get("connections")
     for name, table in tables.items() if isinstance(tables, dict) else ():
         if isinstance(table, dict):
@@ -92,7 +92,7 @@ def _check_connections(loaded: Loaded) -> None:
         _check_certificates(loaded.problems, settings)
 
 
-def _check_password(loaded: Loaded, path: Path, table: Mapping[str, Any]) -> None:
+def _check_password(loaded: LoadedProfile, path: Path, table: Mapping[str, Any]) -> None:
     problems, search = loaded.problems, loaded.search
     file = table.get("password_file")
     if isinstance(file, str):
@@ -134,7 +134,7 @@ def _check_certificates(problems: Problems, settings: ConnectionSettings) -> Non
             problems.add(path, f"{dotted(path)}: no file at {file}", "paths start in the project folder")
 
 
-def _check_clear_secrets(loaded: Loaded) -> None:
+def _check_clear_secrets(loaded: LoadedProfile) -> None:
     """A password in a file of a project ends up in its version control."""
     merged = merge(loaded.layers)
     if merged.get("role") not in ("prod", "frozen"):
@@ -175,7 +175,7 @@ def _is_clear(key: str, text: str) -> bool:
     return mask_url(text) != text and not (password and is_reference(password))
 
 
-def _check_reserved(loaded: Loaded) -> None:
+def _check_reserved(loaded: LoadedProfile) -> None:
     for place in loaded.search.places:
         for file, line in _reserved(place):
             message = "profile 'local' is built in, this one is never used"
@@ -191,7 +191,7 @@ def _reserved(place: ConfigFolder) -> Iterator[tuple[str, int | None]]:
         yield place.katax.file, place.katax.line(("profiles", "local"))
 
 
-def _check_dotenv(loaded: Loaded) -> None:
+def _check_dotenv(loaded: LoadedProfile) -> None:
     """Values that `.env` readers do not agree about."""
     path = os.path.join(loaded.search.folder, ".env")
     notes: list[str] = []

@@ -21,7 +21,7 @@ from katax_cli.profiles.sources.home import katax_home
 from katax_cli.profiles.sources.ownership import refuse_untrusted
 
 
-class Loaded(NamedTuple):
+class LoadedProfile(NamedTuple):
     """A profile as far as it could be built, with all that is wrong with it."""
 
     profile: Profile | None
@@ -85,13 +85,13 @@ def search_from(cwd: str | None, environ: Mapping[str, str] | None, *, files: bo
     return Search(folder, os.environ if environ is None else environ, files=files)
 
 
-def load(search: Search, name: str | None, *, url: str | None = None) -> Loaded:
+def load(search: Search, name: str | None, *, url: str | None = None) -> LoadedProfile:
     """Loads and keeps every problem. Raises only what leaves nothing to check (see `Search.choose`)."""
     chosen, layers = _chosen(search, name, url)
     return _loaded(search, chosen, layers)
 
 
-def _loaded(search: Search, chosen: FoundProfile, layers: tuple[Layer, ...]) -> Loaded:
+def _loaded(search: Search, chosen: FoundProfile, layers: tuple[Layer, ...]) -> LoadedProfile:
     problems = Problems(layers)
 
     def missing(path: tuple[str, ...], variable: str) -> None:
@@ -111,7 +111,7 @@ def _loaded(search: Search, chosen: FoundProfile, layers: tuple[Layer, ...]) -> 
         search=search,
     )
     profile = build_profile(table, draft, problems, notes=search.notes)
-    return Loaded(profile, problems, layers, search, chosen, table.get("cron", {}).get("jobs", {}))
+    return LoadedProfile(profile, problems, layers, search, chosen, table.get("cron", {}).get("jobs", {}))
 
 
 def list_profiles(

@@ -17,7 +17,7 @@ from textual.widgets import DataTable, Static
 from katax_cli.core.text.text import printable
 from katax_cli.snapshot import Snapshot
 from katax_cli.tui.panels import Panel
-from katax_cli.tui.table import GAP, Drawn, TableRow, alike, colourless, faded, fitted, found
+from katax_cli.tui.table import GAP, PanelContent, TableRow, alike, colourless, faded, fitted, found
 
 CHANGES_KEPT = 50
 """Changes after which a table forgets how it drew cells: it would keep 10,000, most of them of old values."""
@@ -45,7 +45,7 @@ class Pane(Vertical):
     def __init__(self, panel: Panel) -> None:
         super().__init__(id=panel.name, classes="minor" if panel.minor else None)
         self.panel = panel
-        self.drawn: Drawn | None = None
+        self.drawn: PanelContent | None = None
         self._snapshot: Snapshot | None = None
         self._words = ""
         self._rows: tuple[TableRow, ...] = ()
@@ -144,7 +144,7 @@ class Pane(Vertical):
         self._held = tuple(now.get(row.key) or row._replace(cells=faded(row.cells)) for row in held)
         return len(now.keys() - {row.key for row in held})
 
-    def _fold(self, drawn: Drawn) -> None:
+    def _fold(self, drawn: PanelContent) -> None:
         title = f"{self.panel.title} · {drawn.note}" if drawn.note else self.panel.title
         folded = None if drawn.rows or self._held else (title, drawn.empty)
         if folded != self.folded:
@@ -152,7 +152,7 @@ class Pane(Vertical):
             self.set_class(folded is not None, "-folded")
             self.post_message(self.Folded())
 
-    def _say(self, drawn: Drawn, rows: Sequence[TableRow], *, hidden: int, newer: int) -> None:
+    def _say(self, drawn: PanelContent, rows: Sequence[TableRow], *, hidden: int, newer: int) -> None:
         """Sets only what differs: setting it draws it."""
         paused = f"paused, {newer} newer" if self._held is not None else ""
         notes = [paused, drawn.note, f"{hidden} hidden" if hidden else ""]

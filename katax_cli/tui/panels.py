@@ -41,7 +41,7 @@ from katax_cli.tui.glyphs import (
     until,
 )
 from katax_cli.tui.session_list import session_rows
-from katax_cli.tui.table import Column, Drawn, TableRow, faded
+from katax_cli.tui.table import Column, PanelContent, TableRow, faded
 
 R = TypeVar("R")
 
@@ -72,17 +72,17 @@ class Panel(NamedTuple):
     title: str
     screen: str
     columns: tuple[Column, ...]
-    draw: Callable[[Snapshot, int], Drawn]
+    draw: Callable[[Snapshot, int], PanelContent]
     actions: tuple[Action, ...] = ()
     minor: bool = False
     is_stream: bool = False
     reads: tuple[str, ...] = ()
 
 
-def connections(snapshot: Snapshot, width: int) -> Drawn:
+def connections(snapshot: Snapshot, width: int) -> PanelContent:
     rows = [_connection(name, watched, snapshot, width) for name, watched in snapshot.watched.items()]
     rows.sort(key=lambda row: _urgency(snapshot, row.subject))
-    return Drawn(
+    return PanelContent(
         tuple(rows),
         _oldest(snapshot),
         empty="the profile names no connections; see katax profile show",
@@ -128,7 +128,7 @@ def _remark(health: ConnectionHealth | None) -> str:
     return "; ".join(filter(None, (health.maintenance, cause, *health.errors, *strange)))
 
 
-def pools(snapshot: Snapshot, width: int) -> Drawn:
+def pools(snapshot: Snapshot, width: int) -> PanelContent:
     rows = sorted(snapshot.pools.rows, key=lambda trail: not trail.samples[-1].waiting)
     part = snapshot.pools._replace(rows=tuple(rows))
     return _part(snapshot, part, lambda trail: _pool(trail, snapshot.taken_at, width))
@@ -149,13 +149,13 @@ def _pool(trail: PoolTrail, now: float, width: int) -> TableRow:
     return TableRow(key, trail.connection, cells if is_fresh(trail.seen_at, now) else faded(cells))
 
 
-def circuits(snapshot: Snapshot, _width: int) -> Drawn:
+def circuits(snapshot: Snapshot, _width: int) -> PanelContent:
     part = snapshot.circuits
     rows = tuple(circuit_rows(part.rows, snapshot.taken_at))
     return _part(snapshot, Part(rows, part.source, part.seen_at, part.missing), lambda row: row)
 
 
-def queries(snapshot: Snapshot, width: int) -> Drawn:
+def queries(snapshot: Snapshot, width: int) -> PanelContent:
     rows = sorted(snapshot.traffic.rows, key=lambda traffic: not traffic.failed)
     part = snapshot.traffic._replace(rows=tuple(rows))
     return _part(snapshot, part, lambda traffic: _traffic(traffic, snapshot.taken_at, width))
@@ -175,7 +175,7 @@ def _traffic(traffic: Traffic, now: float, width: int) -> TableRow:
     return TableRow(f"{traffic.connection} {traffic.source}", traffic.connection, cells)
 
 
-def slow(snapshot: Snapshot, _width: int) -> Drawn:
+def slow(snapshot: Snapshot, _width: int) -> PanelContent:
     calls = sorted(snapshot.slow.rows, key=lambda call: call.duration_ms, reverse=True)
     part = snapshot.slow._replace(rows=tuple(calls))
     return _part(snapshot, part, lambda call: _slow(call, snapshot.taken_at))
@@ -192,7 +192,7 @@ def _slow(call: SlowCall, now: float) -> TableRow:
     return TableRow(f"{call.happened_at} {call.process} {call.statement}", call.connection, cells)
 
 
-def jobs(snapshot: Snapshot, _width: int) -> Drawn:
+def jobs(snapshot: Snapshot, _width: int) -> PanelContent:
     rows = sorted(snapshot.jobs.rows, key=lambda job: job.last_state not in _BAD_ENDS)
     part = snapshot.jobs._replace(rows=tuple(rows))
     return _part(snapshot, part, lambda job: _job(job, snapshot.taken_at))
@@ -215,7 +215,7 @@ def _job(job: JobStatus, now: float) -> TableRow:
     return TableRow(job.name, job.name, cells)
 
 
-def runs(snapshot: Snapshot, _width: int) -> Drawn:
+def runs(snapshot: Snapshot, _width: int) -> PanelContent:
     return _part(snapshot, snapshot.runs, lambda run: _run(run, snapshot.taken_at))
 
 
@@ -232,7 +232,7 @@ def _run(run: JobRun, now: float) -> TableRow:
     return TableRow(run.run_id, run.job, cells)
 
 
-def sockets(snapshot: Snapshot, _width: int) -> Drawn:
+def sockets(snapshot: Snapshot, _width: int) -> PanelContent:
     rows = sorted(snapshot.sockets.rows, key=lambda server: not server.trouble)
     part = snapshot.sockets._replace(rows=tuple(rows))
     return _part(snapshot, part, lambda server: _server(server, snapshot.taken_at))
@@ -253,13 +253,13 @@ def _server(server: SocketServer, now: float) -> TableRow:
     return TableRow(f"{server.name} {server.process}", server.name, cells)
 
 
-def activity(snapshot: Snapshot, _width: int) -> Drawn:
+def activity(snapshot: Snapshot, _width: int) -> PanelContent:
     part = snapshot.activity
     rows = tuple(session_rows(part.rows, snapshot.taken_at))
     return _part(snapshot, Part(rows, part.source, part.seen_at, part.missing), lambda row: row)
 
 
-def log(snapshot: Snapshot, _width: int) -> Drawn:
+def log(snapshot: Snapshot, _width: int) -> PanelContent:
     """The newest first."""
     part = snapshot.log._replace(rows=snapshot.log.rows[::-1])
     return _part(snapshot, part, _happening)
@@ -275,10 +275,10 @@ def _happening(happening: Happening) -> TableRow:
     return TableRow(f"{happening.happened_at} {happening.subject} {happening.text}", happening.subject, cells)
 
 
-def _part(snapshot: Snapshot, part: Part[R], row: Callable[[R], TableRow]) -> Drawn:
+def _part(snapshot: Snapshot, part: Part[R], row: Callable[[R], TableRow]) -> PanelContent:
     """Rows of a part that may be missing: without any it says why, with old ones how old they are."""
     rows = tuple(map(row, part.rows))
     if not rows or part.missing is None:
-        return Drawn(rows, ago(part.seen_at, snapshot.taken_at), empty=part.missing or "nothing yet")
+        return PanelContent(rows, ago(part.seen_at, snapshot.taken_at), empty=part.missing or "nothing yet")
     old = tuple(each._replace(cells=faded(each.cells)) for each in rows)
-    return Drawn(old, f"{ago(part.seen_at, snapshot.taken_at)} old: {part.missing}", stale=True)
+    return PanelContent(old, f"{ago(part.seen_at, snapshot.taken_at)} old: {part.missing}", stale=True)

@@ -39,7 +39,7 @@ class TableRow(NamedTuple):
     options: tuple[str, ...] = ()
 
 
-class Drawn(NamedTuple):
+class PanelContent(NamedTuple):
     """`note`: how old it is and why, for the title. `stale`: it is not what is true now. `empty`: instead of rows."""
 
     rows: tuple[TableRow, ...]

@@ -8,13 +8,13 @@ import pytest
 from katax_cli.snapshot import BreakerState, Circuit, HealthReport, Part, Watched
 from katax_cli.tui.layout import PANELS, SCREENS
 from katax_cli.tui.panels import Panel, queries
-from katax_cli.tui.table import Drawn, fitted
+from katax_cli.tui.table import PanelContent, fitted
 from tests.tui.canned import API, AT, BROKEN, CHAT, EMPTY, FULL, NOW
 
 BY_NAME = {panel.name: panel for panel in PANELS}
 
 
-def drawn(name: str, snapshot: object = FULL) -> Drawn:
+def drawn(name: str, snapshot: object = FULL) -> PanelContent:
     return BY_NAME[name].draw(snapshot, 200)  # type: ignore[arg-type]
 
 

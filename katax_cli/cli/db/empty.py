@@ -16,7 +16,7 @@ from katax_cli.services.tables import lifetime, reset
 from katax_cli.services.tables.truncate import plan, truncate
 
 if TYPE_CHECKING:
-    from katax_cli.cli.migrate.run import Desk
+    from katax_cli.cli.migrate.run import Migrators
 
 _PREVIEWED = 50
 
@@ -42,9 +42,9 @@ def empty_tables(call: Invocation, names: Sequence[str], *, cascade: bool) -> No
 def reset_database(call: Invocation, *, migrate: bool, seed: bool) -> None:
     """Shows what would be lost, asks, drops all of it, and fills the database again as far as asked."""
     with scope(call, TABLES, seconds=None, named=True) as chosen:
-        desk = _checked_desk(chosen) if migrate else None
-        if desk is not None:
-            chosen = desk.chosen
+        migrators = _checked_migrators(chosen) if migrate else None
+        if migrators is not None:
+            chosen = migrators.chosen
         if seed:
             refuse_protected(chosen.profile, chosen.one)
             seeder(chosen, chosen.tabular).check()
@@ -58,8 +58,8 @@ def reset_database(call: Invocation, *, migrate: bool, seed: bool) -> None:
             chosen.confirm(Tier.DESTRUCTIVE, f"dropping {counted(len(found), 'object')}")
             reset.drop(database, found)
         call.diagnostics.note(f"dropped {counted(len(found), 'object')} of {database.name!r}")
-        if desk is not None:
-            facts["migrated"] = [migration.name for migration in desk.one.up()]
+        if migrators is not None:
+            facts["migrated"] = [migration.name for migration in migrators.one.up()]
         if seed:
             facts["seeded"] = [one.name for one in seeder(chosen, database).run()]
     call.out.action(facts)
@@ -101,15 +101,15 @@ def drop_database(call: Invocation) -> None:
     call.out.action({"database": name, "dropped": dropped})
 
 
-def _checked_desk(chosen: Scope) -> Desk:
+def _checked_migrators(chosen: Scope) -> Migrators:
     """With every migration read: what would stop them is found before anything is dropped."""
-    from katax_cli.cli.migrate.run import desk_for
+    from katax_cli.cli.migrate.run import migrators_for
     from katax_cli.services.migrate.files import files
 
-    desk = desk_for(chosen)
-    for file in files.scan(desk.one.directory):
-        desk.one.job(file, "up")
-    return desk
+    migrators = migrators_for(chosen)
+    for file in files.scan(migrators.one.directory):
+        migrators.one.job(file, "up")
+    return migrators
 
 
 def _preview(call: Invocation, lines: Sequence[str]) -> None:

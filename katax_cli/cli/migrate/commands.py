@@ -104,7 +104,7 @@ def resume(
     ] = False,
 ) -> ExitCode:
     """Resume a migration that stopped in its middle; exit 6 when its state cannot be known."""
-    from katax_cli.cli.migrate.run import abandoned, change, desk, to_resume
+    from katax_cli.cli.migrate.run import abandoned, change, migrators_of, to_resume
     from katax_cli.cli.shell.options import one_of
 
     if run_down and not abandon:
@@ -112,8 +112,8 @@ def resume(
     if abandon:
         if assume is not None or drop_invalid:
             raise typer.BadParameter("--abandon excludes --assume and --drop-invalid")
-        with desk(call) as table:
-            call.out.action(abandoned(table, run_down=run_down))
+        with migrators_of(call) as migrators:
+            call.out.action(abandoned(migrators, run_down=run_down))
         return ExitCode.DONE
     if assume is not None:
         one_of("answer", ("done", "undone"))(assume)
@@ -132,30 +132,30 @@ def status(
     ] = False,
 ) -> ExitCode:
     """List migrations and their states."""
-    from katax_cli.cli.migrate.run import desk, show
+    from katax_cli.cli.migrate.run import migrators_of, show
 
-    with desk(call) as table:
-        standings = dict(table.each(lambda migrator: migrator.status()))
+    with migrators_of(call) as migrators:
+        standings = dict(migrators.each(lambda migrator: migrator.status()))
         show(
-            table,
+            migrators,
             STATUS_HEADER,
             {name: [status_row(row) for row in rows] for name, rows in standings.items()},
             Manner(ages=("applied_at",)),
         )
         settled = all(map(is_settled, standings.values()))
-        return worst([ExitCode.NO if exit_code and not settled else ExitCode.DONE, *table.codes])
+        return worst([ExitCode.NO if exit_code and not settled else ExitCode.DONE, *migrators.codes])
 
 
 @group.command("check")
 def check(call: Invocation) -> ExitCode:
     """Check that all migrations are applied on each connection; else exit 1. For deploys: -c 'shard*'."""
-    from katax_cli.cli.migrate.run import desk
+    from katax_cli.cli.migrate.run import migrators_of
 
-    with desk(call) as table:
-        standings = list(table.each(lambda migrator: migrator.status()))
+    with migrators_of(call) as migrators:
+        standings = list(migrators.each(lambda migrator: migrator.status()))
         call.out.rows(CHECK_HEADER, [[check_row(name, rows) for name, rows in standings]])
         settled = all(is_settled(rows) for _, rows in standings)
-        return worst([ExitCode.DONE if settled else ExitCode.NO, *table.codes])
+        return worst([ExitCode.DONE if settled else ExitCode.NO, *migrators.codes])
 
 
 @group.command("create")
@@ -190,14 +190,14 @@ def baseline(
     ] = None,
 ) -> None:
     """Record migrations as applied, without running them."""
-    from katax_cli.cli.migrate.run import adopt, desk, told_dbmate
+    from katax_cli.cli.migrate.run import adopt, migrators_of, told_dbmate
 
     if [version, source, target].count(None) != 2:
         raise typer.BadParameter("give a version, --from dbmate or --to dbmate, one of the three")
     if (other := source or target or "dbmate") != "dbmate":
         raise typer.BadParameter(f"no tool named {other!r} is known here; known: dbmate")
-    with desk(call) as table:
-        call.out.action(told_dbmate(table) if target else adopt(table, version))
+    with migrators_of(call) as migrators:
+        call.out.action(told_dbmate(migrators) if target else adopt(migrators, version))
 
 
 @group.command("repair")
@@ -208,13 +208,13 @@ def repair(
     ] = False,
 ) -> None:
     """Accept the present text of changed files as applied. Runs no statement."""
-    from katax_cli.cli.migrate.run import desk, explained, repaired
+    from katax_cli.cli.migrate.run import explained, migrators_of, repaired
 
-    with desk(call) as table:
+    with migrators_of(call) as migrators:
         if explain:
-            call.out.rows(("version", "name", "change", "diff"), [explained(table.one)])
+            call.out.rows(("version", "name", "change", "diff"), [explained(migrators.one)])
         else:
-            call.out.action({"repaired": repaired(table)})
+            call.out.action({"repaired": repaired(migrators)})
 
 
 @group.command("unlock")
@@ -226,10 +226,10 @@ def unlock(
     ] = False,
 ) -> None:
     """End the session of a runner that is gone; exit 5 while it may live."""
-    from katax_cli.cli.migrate.run import desk, unlocked
+    from katax_cli.cli.migrate.run import migrators_of, unlocked
 
-    with desk(call) as table:
-        call.out.action(unlocked(table, force=force))
+    with migrators_of(call) as migrators:
+        call.out.action(unlocked(migrators, force=force))
 
 
 @group.command("wait")
@@ -248,22 +248,22 @@ def wait(
 @group.command("plan")
 def plan(call: Invocation) -> None:
     """Show for each pending statement its locks, table rewrites, blocking sessions, and gentler ways."""
-    from katax_cli.cli.migrate.run import desk
+    from katax_cli.cli.migrate.run import migrators_of
     from katax_cli.services.migrate.forecast import forecast
 
-    with desk(call) as table:
+    with migrators_of(call) as migrators:
         manner = Manner(below="advice", joined=("blockers",))
-        call.out.rows(PLAN_HEADER, [[plan_row(one) for one in forecast(table.one)]], manner)
+        call.out.rows(PLAN_HEADER, [[plan_row(one) for one in forecast(migrators.one)]], manner)
 
 
 @group.command("verify")
 def verify(call: Invocation) -> ExitCode:
     """Run the VERIFY sections of applied migrations, changing nothing; exit 1 when one fails."""
-    from katax_cli.cli.migrate.run import desk
+    from katax_cli.cli.migrate.run import migrators_of
     from katax_cli.services.migrate.verify import Proof, verify
 
-    with desk(call) as table:
-        proofs = verify(table.one)
+    with migrators_of(call) as migrators:
+        proofs = verify(migrators.one)
         call.out.rows(Proof._fields, [proofs], Manner(below="message"))
         return ExitCode.DONE if all(proof.ok for proof in proofs) else ExitCode.NO
 
@@ -276,20 +276,20 @@ def rehearse(
     ] = False,
 ) -> ExitCode:
     """Run pending migrations up, down and up on a throwaway copy; exit 1 when the schemas differ."""
-    from katax_cli.cli.migrate.run import desk
+    from katax_cli.cli.migrate.run import migrators_of
     from katax_cli.services.migrate.rehearse import rehearse
     from katax_cli.services.tables.scratch import abandoned, open_settings, remove_abandoned
 
-    with desk(call) as table:
+    with migrators_of(call) as migrators:
         if clean:
-            database = table.one.db
+            database = migrators.one.db
             if not call.shared.dry_run:
                 call.out.action({"removed": remove_abandoned(database, open_settings, "rehearsal")})
             else:
                 call.out.action({"would_remove": abandoned(database, open_settings, "rehearsal")})
             return ExitCode.DONE
-        deadline = table.one.db.callers_deadline()
-        rehearsal = rehearse(table.one, partial(open_settings, deadline=deadline))
+        deadline = migrators.one.db.callers_deadline()
+        rehearsal = rehearse(migrators.one, partial(open_settings, deadline=deadline))
         call.out.action(rehearsal_facts(rehearsal))
         return ExitCode.DONE if rehearsal.ok else ExitCode.NO
 
@@ -297,14 +297,14 @@ def rehearse(
 @group.command("dump")
 def dump(call: Invocation) -> None:
     """Write the schema by the server's own tool, and the applied migrations, for 'migrate load'."""
-    from katax_cli.cli.migrate.run import desk
+    from katax_cli.cli.migrate.run import migrators_of
     from katax_cli.services.migrate.dump import dump
     from katax_cli.services.migrate.schema_file import with_applied
 
-    with desk(call) as table:
-        dumped = dump(table.one)
+    with migrators_of(call) as migrators:
+        dumped = dump(migrators.one)
         call.diagnostics.note(f"written by {dumped.by}")
-        call.out.text(with_applied(table.one, dumped).rstrip() if dumped.is_runnable else dumped.text)
+        call.out.text(with_applied(migrators.one, dumped).rstrip() if dumped.is_runnable else dumped.text)
 
 
 @group.command("load")
@@ -313,7 +313,7 @@ def load(
     file: Annotated[str | None, typer.Argument(help="Default: schema_file of [migrate].")] = None,
 ) -> None:
     """Build an empty database from a schema file, and record its migrations as applied."""
-    from katax_cli.cli.migrate.run import desk, loaded
+    from katax_cli.cli.migrate.run import loaded, migrators_of
 
-    with desk(call) as table:
-        call.out.action(loaded(table, file))
+    with migrators_of(call) as migrators:
+        call.out.action(loaded(migrators, file))

@@ -37,7 +37,7 @@ class Proposal(NamedTuple):
     what: str
 
 
-class Desk:
+class Migrators:
     """The migrators of the connections that a command is for; `codes` of those that failed."""
 
     def __init__(self, chosen: Scope) -> None:
@@ -112,22 +112,22 @@ class Desk:
 
 
 @contextmanager
-def desk(call: Invocation) -> Iterator[Desk]:
+def migrators_of(call: Invocation) -> Iterator[Migrators]:
     """The connections of a command, without a deadline unless one is given.
 
     Raises Refused on a built-in profile unless it was named.
     """
     with scope(call, _target, seconds=None, named=True) as chosen:
-        yield desk_for(chosen)
+        yield migrators_for(chosen)
 
 
 def _target(profile: Profile) -> Target:
     return Target(types=TABLE_ENGINES, preferred=profile.migrate.connection, lacks="migrations")
 
 
-def desk_for(chosen: Scope) -> Desk:
+def migrators_for(chosen: Scope) -> Migrators:
     """For a command that migrates among other things. Raises ConfigError behind a pooler without direct_url."""
-    return Desk(chosen._replace(settings=tuple(one.past_pooler() for one in chosen.settings)))
+    return Migrators(chosen._replace(settings=tuple(one.past_pooler() for one in chosen.settings)))
 
 
 def change(
@@ -136,61 +136,61 @@ def change(
     work: Callable[[Migrator], list[Outcome]],
 ) -> ExitCode:
     """Asks, does it, and says what was done: one object, or a row for each connection of a pattern."""
-    with desk(call) as table:
-        proposals = {one.name: propose(table.on(one)) for one in table.settings}
+    with migrators_of(call) as migrators:
+        proposals = {one.name: propose(migrators.on(one)) for one in migrators.settings}
         if call.shared.dry_run:
             return _answer(
                 call, [(name, one.names if one else ()) for name, one in proposals.items()], "would_run"
             )
-        for settings in table.settings:
+        for settings in migrators.settings:
             proposal = proposals[settings.name]
             if proposal is not None:
-                _ask(table.chosen, settings, proposal)
-        with _progress(table, [one for one in proposals.values() if one is not None]) as progress:
-            table.listeners.append(progress)
-            done = [(name, [outcome.name for outcome in outcomes]) for name, outcomes in table.each(work)]
+                _ask(migrators.chosen, settings, proposal)
+        with _progress(migrators, [one for one in proposals.values() if one is not None]) as progress:
+            migrators.listeners.append(progress)
+            done = [(name, [outcome.name for outcome in outcomes]) for name, outcomes in migrators.each(work)]
         if call.out.format == "table" and not call.is_glob and not any(names for _, names in done):
-            call.out.text(f"nothing to do: {table.one.applied} applied")
+            call.out.text(f"nothing to do: {migrators.one.applied} applied")
         else:
-            table.codes.append(_answer(call, done, "done"))
-        keep_schema(table)
-        return worst(table.codes)
+            migrators.codes.append(_answer(call, done, "done"))
+        keep_schema(migrators)
+        return worst(migrators.codes)
 
 
-def _progress(table: Desk, proposals: Sequence[Proposal]) -> Progress:
+def _progress(migrators: Migrators, proposals: Sequence[Proposal]) -> Progress:
     """Counts migrations; one that is under way at an interrupt is rolled back, or stops where `resume` goes on."""
     count = sum(len(proposal.names) for proposal in proposals)
     further = "; 'katax migrate status' shows where the next one stands"
-    return Progress(table.call.diagnostics, "done", "migrations", count, further=further)
+    return Progress(migrators.call.diagnostics, "done", "migrations", count, further=further)
 
 
-def keep_schema(table: Desk) -> None:
+def keep_schema(migrators: Migrators) -> None:
     """Writes `schema_file` after every change that one connection was asked for. Raises SchemaNotWritten."""
-    path = table.schema_file
+    path = migrators.schema_file
     if path is None:
         return
-    if table.call.is_glob:
-        table.call.diagnostics.note(f"{path} is left as it is: it has the schema of one connection")
+    if migrators.call.is_glob:
+        migrators.call.diagnostics.note(f"{path} is left as it is: it has the schema of one connection")
         return
     from katax_cli.services.migrate.schema_file import write
 
-    if write(table.one, path):
-        table.call.diagnostics.note(f"wrote {path}")
+    if write(migrators.one, path):
+        migrators.call.diagnostics.note(f"wrote {path}")
 
 
-def loaded(table: Desk, file: str | None) -> dict[str, object]:
+def loaded(migrators: Migrators, file: str | None) -> dict[str, object]:
     """Builds an empty database from the schema file; on prod after a yes."""
     from katax_cli.services.migrate.schema_file import check, load, read
 
-    path = file or table.schema_file
+    path = file or migrators.schema_file
     if path is None:
         raise ConfigError("no schema file is named; give one, or set schema_file in [migrate]")
-    migrator = table.one
+    migrator = migrators.one
     schema = read(path, migrator.db.settings.type)
     names = check(migrator, schema)
-    if table.call.shared.dry_run:
+    if migrators.call.shared.dry_run:
         return {"would_load": path, "recorded": names}
-    table.chosen.confirm(Tier.DISRUPTIVE, f"building the schema of {path}")
+    migrators.chosen.confirm(Tier.DISRUPTIVE, f"building the schema of {path}")
     return {"loaded": path, "recorded": load(migrator, schema)}
 
 
@@ -242,40 +242,40 @@ def to_resume(standings: Sequence[Standing]) -> Proposal | None:
 
 
 def show(
-    table: Desk,
+    migrators: Migrators,
     header: Sequence[str],
     rows_of: Mapping[str, Sequence[Sequence[object]]],
     manner: Manner = PLAIN,
 ) -> None:
     """Rows of one connection, or of several with their connection in front."""
-    if not table.call.is_glob:
-        table.call.out.rows(header, list(rows_of.values()) or [[]], manner)
+    if not migrators.call.is_glob:
+        migrators.call.out.rows(header, list(rows_of.values()) or [[]], manner)
         return
     rows = [(name, *row) for name, some in rows_of.items() for row in some]
-    table.call.out.rows(("connection", *header), [rows], manner)
+    migrators.call.out.rows(("connection", *header), [rows], manner)
 
 
-def adopt(table: Desk, version: str | None) -> dict[str, list[str]]:
+def adopt(migrators: Migrators, version: str | None) -> dict[str, list[str]]:
     """Records migrations that were applied by other hands, after a yes; says which."""
-    migrator = table.one
+    migrator = migrators.one
     names = migrator.to_adopt() if version is None else [file.name for file in migrator.to_baseline(version)]
-    if table.call.shared.dry_run:
+    if migrators.call.shared.dry_run:
         return {"would_record": names}
     proposal = Proposal(tuple(names), Tier.DESTRUCTIVE, "recording migrations as applied")
-    _ask(table.chosen, table.settings[0], proposal)
+    _ask(migrators.chosen, migrators.settings[0], proposal)
     if version is None:
         return {"recorded": migrator.adopt_dbmate()}
     return {"recorded": [file.name for file in migrator.baseline(version)]}
 
 
-def told_dbmate(table: Desk) -> dict[str, list[str]]:
+def told_dbmate(migrators: Migrators) -> dict[str, list[str]]:
     """Writes dbmate's table after a yes; says which versions were new to it."""
-    migrator = table.one
+    migrator = migrators.one
     versions = migrator.for_dbmate()
-    if table.call.shared.dry_run:
+    if migrators.call.shared.dry_run:
         return {"would_record": versions}
     proposal = Proposal(tuple(versions), Tier.DESTRUCTIVE, "writing dbmate's table schema_migrations")
-    _ask(table.chosen, table.settings[0], proposal)
+    _ask(migrators.chosen, migrators.settings[0], proposal)
     return {"recorded": migrator.tell_dbmate()}
 
 
@@ -292,31 +292,31 @@ def explained(migrator: Migrator) -> list[tuple[object, ...]]:
     ]
 
 
-def repaired(table: Desk) -> list[str]:
+def repaired(migrators: Migrators) -> list[str]:
     """Accepts changed files after a yes; returns their names."""
-    migrator = table.one
+    migrator = migrators.one
     names = [one.name for one, _ in migrator.changed()]
-    if not names or table.call.shared.dry_run:
-        return names if table.call.shared.dry_run else []
+    if not names or migrators.call.shared.dry_run:
+        return names if migrators.call.shared.dry_run else []
     what = f"accepting the present text of {', '.join(names)} as applied"
-    table.chosen.confirm(Tier.DESTRUCTIVE, what)
+    migrators.chosen.confirm(Tier.DESTRUCTIVE, what)
     return [file.name for file in migrator.repair()]
 
 
-def abandoned(table: Desk, *, run_down: bool) -> dict[str, object]:
+def abandoned(migrators: Migrators, *, run_down: bool) -> dict[str, object]:
     """Gives up what stopped in its middle, after a yes; says what of it lasts."""
-    migrator = table.one
+    migrator = migrators.one
     stopped = migrator.stopped()
     for one in stopped:
         for statement in one.lasting:
-            table.call.diagnostics.note(f"{one.name}: {statement}")
-    if stopped and not table.call.shared.dry_run:
+            migrators.call.diagnostics.note(f"{one.name}: {statement}")
+    if stopped and not migrators.call.shared.dry_run:
         what = f"abandoning {_count([migration.name for migration in stopped])}"
         what += " and running its DOWN" if run_down else ", of which the statements above last"
-        table.chosen.confirm(Tier.DESTRUCTIVE, what)
+        migrators.chosen.confirm(Tier.DESTRUCTIVE, what)
         stopped = migrator.abandon(run_down=run_down)
     return {
-        "would_abandon" if table.call.shared.dry_run else "abandoned": [
+        "would_abandon" if migrators.call.shared.dry_run else "abandoned": [
             migration.name for migration in stopped
         ],
         "lasting": [str(statement) for migration in stopped for statement in migration.lasting],
@@ -324,21 +324,21 @@ def abandoned(table: Desk, *, run_down: bool) -> dict[str, object]:
     }
 
 
-def unlocked(table: Desk, *, force: bool) -> dict[str, object]:
+def unlocked(migrators: Migrators, *, force: bool) -> dict[str, object]:
     """Ends the session of a holder that is gone, after a yes; with `force` of any, after its connection's name.
 
     Raises LockHeld while the holder may live.
     """
-    migrator = table.one
+    migrator = migrators.one
     holder = migrator.holder()
     if holder is None:
         return {"unlocked": False, "holder": None}
-    if not table.call.shared.dry_run:
+    if not migrators.call.shared.dry_run:
         if force or holder.is_gone:
             what = f"ending the run of {holder}"
-            table.chosen.confirm(Tier.DESTRUCTIVE, what, typed=not holder.is_gone)
+            migrators.chosen.confirm(Tier.DESTRUCTIVE, what, typed=not holder.is_gone)
         migrator.unlock(force=holder if force else None)
-    return {"unlocked": not table.call.shared.dry_run, "holder": str(holder)}
+    return {"unlocked": not migrators.call.shared.dry_run, "holder": str(holder)}
 
 
 def wait_until(call: Invocation, *, applied: bool) -> float:
@@ -350,8 +350,8 @@ def wait_until(call: Invocation, *, applied: bool) -> float:
     deadline = Deadline(_WAIT_SECONDS if call.shared.timeout is None else call.shared.timeout)
     while True:
         try:
-            with desk(call) as table:
-                _once(table, applied=applied)
+            with migrators_of(call) as migrators:
+                _once(migrators, applied=applied)
             return round(SYSTEM.monotonic() - started, 3)
         except (Unavailable, MigrationsPending) as error:
             if deadline.remaining() < _WAIT_PAUSE:
@@ -360,9 +360,9 @@ def wait_until(call: Invocation, *, applied: bool) -> float:
         SYSTEM.sleep(_WAIT_PAUSE)
 
 
-def _once(table: Desk, *, applied: bool) -> None:
-    for settings in table.settings:
-        migrator = table.on(settings)
+def _once(migrators: Migrators, *, applied: bool) -> None:
+    for settings in migrators.settings:
+        migrator = migrators.on(settings)
         migrator.db.ping()
         left = (
             [migration.name for migration in migrator.status() if migration.state != "applied"]

@@ -73,7 +73,7 @@ def json_or_text(data: bytes) -> Any:
 def run_server(call: Invocation, settings: WsSettings, *, insecure: bool) -> None:
     """Serves on this process until a signal."""
     from katax_cli.services.state.reporter import report
-    from katax_cli.services.ws.report import SocketTeller
+    from katax_cli.services.ws.report import SocketReport
     from katax_cli.services.ws.server import Sockets
 
     profile = call.profile()
@@ -84,7 +84,7 @@ def run_server(call: Invocation, settings: WsSettings, *, insecure: bool) -> Non
             redis = runtime.redis(_redis_settings(profile, settings.redis))
         server = Sockets(settings, home=profile.home, redis=redis, insecure=insecure, acknowledge=True)
         state = report(runtime, f"ws serve {settings.name}")
-        state.tell("sockets", SocketTeller(lambda: [server]))
+        state.tell("sockets", SocketReport(lambda: [server]))
         call.diagnostics.note(f"ws {settings.name!r} listens on {server.url}{settings.path}")
         try:
             while not ending.wait(_REPORT_EVERY):
@@ -113,7 +113,7 @@ def _redis_settings(profile: Profile, name: str) -> ConnectionSettings:
     return settings
 
 
-class Asked(NamedTuple):
+class TimedClient(NamedTuple):
     """A connection and the time that a command has."""
 
     client: Any
@@ -159,11 +159,11 @@ class ServerTarget:
         )
 
     @contextmanager
-    def client(self, *, as_client: bool = False) -> Iterator[Asked]:
+    def client(self, *, as_client: bool = False) -> Iterator[TimedClient]:
         from katax_cli.services.ws.client import SocketClient
 
         with SocketClient(self.where(as_client=as_client)) as client:
-            yield Asked(client, self.deadline())
+            yield TimedClient(client, self.deadline())
 
     def _address(self) -> str:
         if self._url is not None:
@@ -186,7 +186,7 @@ class ServerTarget:
         return known_admin_token(self.settings, self.profile.home)
 
 
-def send_as_client(call: Invocation, asked: Asked, event: str, value: Any, room: str | None) -> None:
+def send_as_client(call: Invocation, asked: TimedClient, event: str, value: Any, room: str | None) -> None:
     """Joins the room if one is named, sends, and prints what the server acknowledges."""
     if room is not None:
         _join(asked.client, room, asked.deadline)
@@ -245,7 +245,7 @@ def expected(
         if as_client:
             client.emit(name, data, deadline=deadline)
         else:
-            Asked(client, deadline).request("emit", {"event": name, "data": data, "room": room})
+            TimedClient(client, deadline).request("emit", {"event": name, "data": data, "room": room})
 
     for row in _rows(call, target, deadline, room=room, as_client=as_client, begin=send):
         if row[0] == event and all(_value_at(row[2], path) == value for path, value in matches):

@@ -60,20 +60,20 @@ class Not:
 
 
 @dataclass(frozen=True)
-class Every:
+class AllOf:
     """Parts that AND connects."""
 
     parts: tuple[Formula, ...]
 
 
 @dataclass(frozen=True)
-class Some:
+class AnyOf:
     """Parts that OR connects."""
 
     parts: tuple[Formula, ...]
 
 
-Formula = Fixed | Test | Not | Every | Some
+Formula = Fixed | Test | Not | AllOf | AnyOf
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,9 @@ _Lines = Mapping[str, _Line]
 
 def holds_for_every_row(condition: Formula) -> bool:
     """True where that is certain, or would be with another value of a constant that the server computes."""
-    if isinstance(condition, Every):
+    if isinstance(condition, AllOf):
         return all(map(holds_for_every_row, condition.parts))
-    if isinstance(condition, Some) and any(map(holds_for_every_row, condition.parts)):
+    if isinstance(condition, AnyOf) and any(map(holds_for_every_row, condition.parts)):
         return True
     tests = list(_tests(condition))
     lines: dict[str, _Line] = {}
@@ -113,7 +113,7 @@ def _tests(condition: Formula) -> Iterator[Test]:
             yield condition
         case Not(part):
             yield from _tests(part)
-        case Every(parts) | Some(parts):
+        case AllOf(parts) | AnyOf(parts):
             for part in parts:
                 yield from _tests(part)
 
@@ -170,9 +170,9 @@ def _truths(condition: Formula, row: _Row, lines: _Lines) -> Truths:
             return frozenset({_truth(condition, row[condition.operand], lines[condition.operand])})
         case Not(part):
             return _inverted(_truths(part, row, lines))
-        case Every(parts):
+        case AllOf(parts):
             return _least(parts, row, lines)
-        case Some(parts):
+        case AnyOf(parts):
             # a OR b is NOT (NOT a AND NOT b).
             return _inverted(_least(tuple(map(Not, parts)), row, lines))
 

@@ -11,12 +11,12 @@ from katax_cli.core.sql.lexer import Code, Dialect, keywords
 from katax_cli.core.sql.truth import (
     ANY,
     COMPARE,
+    AllOf,
+    AnyOf,
     Constant,
-    Every,
     Fixed,
     Formula,
     Not,
-    Some,
     Test,
     holds_for_every_row,
 )
@@ -71,7 +71,7 @@ class _Reader:
         code = _unwrapped(code)
         if level > _MOST_LEVELS:
             return self._unknown(code)
-        for made, word, sign in ((Some, "OR", "||"), (Every, "AND", "&&")):
+        for made, word, sign in ((AnyOf, "OR", "||"), (AllOf, "AND", "&&")):
             parts = self._split(code, word, sign)
             if len(parts) > 1:
                 return made(tuple(self.condition(part, level + 1) for part in parts))
@@ -139,7 +139,7 @@ class _Reader:
             return Test(self._name(operand), "null") if _has_column(operand) else Fixed(ANY)
         if words in (["TRUE"], ["FALSE"]):
             truth = self._alone(operand)
-            return Every((Not(Test(self._name(operand), "null")), truth if words == ["TRUE"] else Not(truth)))
+            return AllOf((Not(Test(self._name(operand), "null")), truth if words == ["TRUE"] else Not(truth)))
         if words[:2] == ["DISTINCT", "FROM"]:
             return Not(self._compared(operand, "<=>", rest[2:]))
         return self._compared(operand, "<=>", rest) if self._dialect == "sqlite" else None
@@ -149,7 +149,7 @@ class _Reader:
         if len(ends) != 1 or not operand:
             return None
         low, high = rest[: ends[0]], rest[ends[0] + 1 :]
-        return Every((self._compared(operand, ">=", low), self._compared(operand, "<=", high)))
+        return AllOf((self._compared(operand, ">=", low), self._compared(operand, "<=", high)))
 
     def _among(self, operand: _CodePart, rest: _CodePart) -> Formula | None:
         inner = _unwrapped(rest)

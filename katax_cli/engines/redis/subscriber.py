@@ -9,7 +9,7 @@ from typing import Any
 from redis.client import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from katax_cli.engines.messages import Heard
+from katax_cli.engines.messages import SubscriberMessage
 
 _KINDS = frozenset({b"message", b"pmessage"})
 
@@ -27,7 +27,7 @@ class RedisSubscriber:
         self._check()
         self._connection.send_command(command, *names, check_health=False)
 
-    def receive(self, timeout: float) -> Heard | None:
+    def receive(self, timeout: float) -> SubscriberMessage | None:
         """Returns the next message or sign of life within `timeout` seconds, None without one."""
         self._check()
         if not self._connection.can_read(timeout=timeout):
@@ -35,12 +35,12 @@ class RedisSubscriber:
         answer = self._connection.read_response(disconnect_on_error=False)
         if isinstance(answer, bytes):
             # A connection without any subscription answers PING as all others do.
-            return Heard(answer.decode("ascii").lower(), None, b"", b"")
+            return SubscriberMessage(answer.decode("ascii").lower(), None, b"", b"")
         kind, *rest = answer
         if kind not in _KINDS:
-            return Heard(kind.decode("ascii"), None, rest[0] or b"", b"")
+            return SubscriberMessage(kind.decode("ascii"), None, rest[0] or b"", b"")
         *pattern, channel, message = rest
-        return Heard("message", pattern[0] if pattern else None, channel, message)
+        return SubscriberMessage("message", pattern[0] if pattern else None, channel, message)
 
     def close(self) -> None:
         """Ends it; a receiver in another thread returns with an error."""

@@ -27,7 +27,7 @@ _COPIED = (
 )
 
 
-class Around:
+class ConnectionContext:
     """The part of a profile that its connections need."""
 
     __slots__ = ("environ", "folder", "read_only")
@@ -47,13 +47,13 @@ class Flaw(ValueError):
 
 
 def build_connection(
-    name: str, table: Mapping[str, Any], around: Around, *, needs_approval: str | None = None
+    name: str, table: Mapping[str, Any], context: ConnectionContext, *, needs_approval: str | None = None
 ) -> ConnectionSettings:
     """Returns the settings of one connection. Raises Flaw."""
     place = SecretOrigin(
-        _password_key(table, name), around.folder, environ=around.environ, needs_approval=needs_approval
+        _password_key(table, name), context.folder, environ=context.environ, needs_approval=needs_approval
     )
-    fields = _where(table, around.folder)
+    fields = _where(table, context.folder)
     try:
         secret = secret_of(table, place)
         if secret is not None and fields.get("password") is not None:
@@ -66,15 +66,15 @@ def build_connection(
         raise Flaw("pool", str(error).removeprefix("pool ")) from None
     fields.update({key: table[key] for key in _COPIED if key in table})
     fields["password"] = secret or fields.get("password")
-    fields["read_only"] = around.read_only or table.get("read_only", False) or fields.get("read_only", False)
+    fields["read_only"] = context.read_only or table.get("read_only", False) or fields.get("read_only", False)
     if "tls" in table:
-        fields["tls"] = tls_from_table(table["tls"], around.folder)
+        fields["tls"] = tls_from_table(table["tls"], context.folder)
     main = ConnectionSettings(name=name, pool=pool, **fields)
     _check_fit(main, table)
     return replace(
         main,
-        direct=_variant(main, "direct", table.get("direct_url"), around.folder, "direct_url"),
-        replicas=tuple(_replicas(main, table.get("replicas", ()), around.folder)),
+        direct=_variant(main, "direct", table.get("direct_url"), context.folder, "direct_url"),
+        replicas=tuple(_replicas(main, table.get("replicas", ()), context.folder)),
     )
 
 

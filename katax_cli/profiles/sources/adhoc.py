@@ -10,7 +10,7 @@ from katax_cli.core.resilience.retry import RetryPolicy
 from katax_cli.core.settings import ConnectionSettings, PoolSettings
 from katax_cli.errors import ConfigError
 from katax_cli.profiles.model.breakers import breaker_of
-from katax_cli.profiles.model.connections import Around, Flaw, build_connection
+from katax_cli.profiles.model.connections import ConnectionContext, Flaw, build_connection
 from katax_cli.profiles.model.keys import CONNECTION, Key
 from katax_cli.profiles.model.layer import dotted
 from katax_cli.profiles.model.problems import Problems
@@ -22,7 +22,7 @@ PoolSource = PoolSettings | Mapping[str, Any]
 
 
 def connection_of(
-    name: str, connection: str | Mapping[str, Any], around: Around, *, type: str | None = None
+    name: str, connection: str | Mapping[str, Any], context: ConnectionContext, *, type: str | None = None
 ) -> ConnectionSettings:
     """Settings from a URL or from a profile's keys (`db` for `database`, `tls` also as a boolean).
 
@@ -46,7 +46,7 @@ def connection_of(
         "retry": _policy(path, table, "retry", RetryPolicy),
     }
     try:
-        made = build_connection(name, table, around)
+        made = build_connection(name, table, context)
     except Flaw as flaw:
         raise ConfigError(f"{dotted((*path, flaw.key) if flaw.key else path)} {flaw}") from None
     replicas = tuple(replace(replica, **policies) for replica in made.replicas)

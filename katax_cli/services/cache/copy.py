@@ -25,7 +25,7 @@ _BYTES_AT_ONCE = 2**20
 
 
 @dataclass(frozen=True, slots=True)
-class Imported:
+class LoadedKeys:
     """The number of imported keys, and of those left as they are because they existed."""
 
     imported: int
@@ -63,7 +63,7 @@ def load(
     *,
     replace: bool = False,
     on_batch: Callable[[int], object] = lambda _: None,
-) -> Imported:
+) -> LoadedKeys:
     """Restores exported lines as they come, few at a time; keys that exist are skipped unless `replace`.
 
     Raises ValueError for a line that is not one of `export`, KataxError for one that the server refuses;
@@ -79,7 +79,7 @@ def load(
             skipped += isinstance(reply, Failure)
         imported += len(batch)
         on_batch(imported)
-    return Imported(imported - skipped, skipped)
+    return LoadedKeys(imported - skipped, skipped)
 
 
 def _batches(lines: Iterable[bytes]) -> Iterator[list[tuple[int, bytes]]]:

@@ -31,7 +31,7 @@ from katax_cli.errors import (
     Unavailable,
 )
 from katax_cli.services.calls.event_loop import warn_of_blocking
-from katax_cli.services.calls.left_behind import TookTooLong
+from katax_cli.services.calls.left_behind import BoundedCallTimeout
 from katax_cli.services.calls.refusals import refusal
 
 if TYPE_CHECKING:
@@ -256,7 +256,7 @@ class Guard:
 
     def _failure(self, error: BaseException) -> Failure | None:
         """The failure that the error means; None for an error that is not this connection's."""
-        if isinstance(error, TookTooLong):
+        if isinstance(error, BoundedCallTimeout):
             return Failure(FailureKind.UNREACHABLE, str(error))
         if isinstance(error, KataxError):
             # A part of the call has translated it already (`translating`); the whole may still be repeated.

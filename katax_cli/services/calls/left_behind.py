@@ -56,7 +56,7 @@ def start(name: str, call: Callable[[], Any]) -> Running:
     return running
 
 
-class TookTooLong(TimeoutError):
+class BoundedCallTimeout(TimeoutError):
     """A bounded call did not end in time and was left behind."""
 
     def __init__(self, name: str, seconds: float) -> None:
@@ -72,7 +72,7 @@ def bounded(fn: Callable[[], T], timeout: float | None, *, name: str, discard: C
     """Returns what `fn` returns, or raises what it raises, after at most `timeout` seconds.
 
     `fn` runs in a daemon thread called `name` that is never joined. After the time, or on an interrupt of the
-    waiting thread, it is left behind, and what it still returns goes to `discard`. Raises TookTooLong (a
+    waiting thread, it is left behind, and what it still returns goes to `discard`. Raises BoundedCallTimeout (a
     TimeoutError).
     """
     call = _BoundedCall(fn, name, discard)
@@ -84,7 +84,7 @@ def bounded(fn: Callable[[], T], timeout: float | None, *, name: str, discard: C
         call.abandon()
         raise
     if is_left:
-        raise TookTooLong(name, timeout or 0.0)
+        raise BoundedCallTimeout(name, timeout or 0.0)
     return call.result()
 
 

@@ -23,7 +23,7 @@ from katax_cli.services.cron.definition.catalog import lookup_of, merged, refuse
 from katax_cli.services.cron.definition.definitions import Definitions, Stored
 from katax_cli.services.cron.definition.jobs import Job
 from katax_cli.services.cron.identity import daemon_id, host_name, is_known_dead, machine
-from katax_cli.services.cron.ledger.accounting import Books
+from katax_cli.services.cron.ledger.accounting import StoredRunLedger
 from katax_cli.services.cron.ledger.store import Runs
 from katax_cli.services.cron.run.execution import JobContext
 from katax_cli.services.cron.run.logins import refuse_other_user
@@ -73,12 +73,12 @@ class Daemon:
         self._runs = Runs(tables)
         self._definitions = Definitions(tables)
         self._tables = tables
-        self.books = Books(self._runs)
+        self.ledger = StoredRunLedger(self._runs)
         self.id = daemon_id()
         self._own: Sequence[Job] = ()
         self.scheduler = Scheduler(
             context,
-            self.books,
+            self.ledger,
             host=host_name(),
             daemon=self.id,
             lookup=lookup_of(context.profile).get,
@@ -187,9 +187,9 @@ class Daemon:
 
     def _leave(self) -> None:
         self.scheduler.close(2.0)
-        self.books.flush()
-        if self.books.waiting:
-            _log.error("%d rows could not be written to the state database", self.books.waiting)
+        self.ledger.flush()
+        if self.ledger.waiting:
+            _log.error("%d rows could not be written to the state database", self.ledger.waiting)
         _log.info("cron ended")
 
     # What others changed
@@ -204,8 +204,8 @@ class Daemon:
         self._reload_if_changed()
         if not self._try(self._beat):
             return
-        if self.books.waiting:
-            self.books.flush()
+        if self.ledger.waiting:
+            self.ledger.flush()
 
     def _beat(self) -> None:
         now = self._clock.monotonic()
@@ -233,7 +233,7 @@ class Daemon:
         )
         now = self._clock.now()
         for run in self.scheduler.running():
-            self.books.record(run)
+            self.ledger.record(run)
         for job in self.scheduler.jobs.values():
             self.scheduler.put(job, now)
             self._unnoted.append(_noted(job, now))
@@ -243,7 +243,7 @@ class Daemon:
     def _obey(self) -> None:
         """Stops what others want stopped, and what is no longer ours; closes what is ours and never started."""
         runs = self.scheduler.running()
-        late = self.books.late  # asked for second: a run is in one of both until its end is written
+        late = self.ledger.late  # asked for second: a run is in one of both until its end is written
         here = {run.run_id for run in runs if run.state == "running"} - late
         known = self._runs.mine(self.id)
         reasons = {run_id: why for run_id, why in known.items() if why is not None and run_id in here}
@@ -278,7 +278,7 @@ class Daemon:
         try:
             call()
         except KataxError as error:
-            self.books.failed(error)
+            self.ledger.failed(error)
             return False
         return True
 

@@ -24,7 +24,7 @@ from katax_cli.services.cron.definition.catalog import (
 from katax_cli.services.cron.definition.definitions import Definitions, Stored
 from katax_cli.services.cron.definition.jobs import Job, Lookup, job_named, job_of
 from katax_cli.services.cron.identity import daemon_id, host_name
-from katax_cli.services.cron.ledger.accounting import Books
+from katax_cli.services.cron.ledger.accounting import StoredRunLedger
 from katax_cli.services.cron.ledger.store import Runs
 from katax_cli.services.cron.ledger.values import Run
 from katax_cli.services.cron.run.execution import Execution, JobContext
@@ -208,16 +208,16 @@ class Cron:
         """
         job = self.job(name)
         refuse_other_user(job)
-        books = Books(self.runs)
+        ledger = StoredRunLedger(self.runs)
         now = int(self.clock.now() * 1000)
         run = Run(
             name, now, trigger="manual", host=host_name(), daemon=daemon_id(), started_at=now, attempt=1
         )
         self._prepare_quietly()
         try:
-            books.claim([run], lambda each, _others: each, [])
+            ledger.claim([run], lambda each, _others: each, [])
         except KataxError:
-            books.record(run)  # nobody else can have a run by hand
+            ledger.record(run)  # nobody else can have a run by hand
         ended = threading.Event()
         renewing = threading.Thread(target=self._renew, args=(ended,), name="katax-lease", daemon=True)
         renewing.start()
@@ -226,14 +226,14 @@ class Cron:
                 job,
                 run,
                 JobContext(self.profile, self.clock),
-                changed=books.update,
+                changed=ledger.update,
                 sink=sink,
                 log_output=False,
             )
             return _executed(execution)
         finally:
             ended.set()
-            books.flush()
+            ledger.flush()
 
     def _prepare_quietly(self) -> None:
         try:

@@ -10,19 +10,19 @@ from katax_cli.services.cron.run.scheduler import Scheduler
 from katax_cli.services.http import TEXT, HttpServer, Response
 
 
-class Shown(Protocol):
+class DaemonState(Protocol):
     """The state of a daemon for HTTP."""
 
     scheduler: Scheduler
     ready: bool
 
 
-def metrics(daemon: Shown) -> str:
+def metrics(daemon: DaemonState) -> str:
     """Counters and gauges; labels are names of jobs only."""
     return exposition(_families(daemon))
 
 
-def _families(daemon: Shown) -> Iterator[Family]:
+def _families(daemon: DaemonState) -> Iterator[Family]:
     scheduler = daemon.scheduler
     runs = [
         Sample(count, {"job": job, "state": state})
@@ -39,7 +39,7 @@ def _families(daemon: Shown) -> Iterator[Family]:
         yield gauge("katax_cron_next_timestamp_seconds", "Time of the next occurrence.", scheduler.next_at)
 
 
-def metrics_server(daemon: Shown, port: int) -> HttpServer:
+def metrics_server(daemon: DaemonState, port: int) -> HttpServer:
     """Answers on loopback until it is closed. Raises ConfigError when the port is taken."""
     routes = {
         "/live": lambda: Response(200, TEXT, "live\n"),

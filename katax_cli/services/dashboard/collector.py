@@ -23,7 +23,7 @@ from katax_cli.services.dashboard.event_log import (
 )
 from katax_cli.services.dashboard.jobs_source import JobsWatch
 from katax_cli.services.dashboard.sources import LATE_SECONDS, ConnectionWatch, Source
-from katax_cli.services.dashboard.state_source import StateWatch, Told
+from katax_cli.services.dashboard.state_source import StateReading, StateWatch
 from katax_cli.services.databases.database import Database
 from katax_cli.services.health.deep_probe import deep_prober
 from katax_cli.services.health.probe import GRACE, PROBE_SECONDS, judged, overall, with_check
@@ -129,25 +129,25 @@ class Collector:
 
     def _snapshot(self, silent: Mapping[str, float | None], troubles: Mapping[str, str | None]) -> Snapshot:
         now = self._clock.now()
-        told, trouble = self._state.told, troubles["state"]
+        reading, trouble = self._state.reading, troubles["state"]
         health = self._health(silent, now)
-        jobs, runs = self._cron(told, trouble or troubles["jobs"])
-        self._notice(health, told)
+        jobs, runs = self._cron(reading, trouble or troubles["jobs"])
+        self._notice(health, reading)
         return Snapshot(
             taken_at=now,
             role=self._profile.role,
             health=health,
             watched={name: watch.watched(silent[name]) for name, watch in self._watches.items()},
-            processes=self._told(told, _processes, trouble, f"no process reports; {_AFTER_REPORT}"),
-            pools=self._told(told, _pools, trouble, f"no process reports its pools; {_AFTER_REPORT}"),
-            circuits=self._circuits(told, trouble, now),
-            traffic=self._traffic(told, trouble),
-            slow=self._told(told, _slow, trouble, _no_slow(told)),
+            processes=self._reported(reading, _processes, trouble, f"no process reports; {_AFTER_REPORT}"),
+            pools=self._reported(reading, _pools, trouble, f"no process reports its pools; {_AFTER_REPORT}"),
+            circuits=self._circuits(reading, trouble, now),
+            traffic=self._traffic(reading, trouble),
+            slow=self._reported(reading, _slow, trouble, _no_slow(reading)),
             jobs=jobs,
             runs=runs,
-            sockets=self._told(told, _sockets, trouble, _NO_SOCKETS),
+            sockets=self._reported(reading, _sockets, trouble, _NO_SOCKETS),
             activity=self._activity(now),
-            log=self._log(told, runs, trouble),
+            log=self._log(reading, runs, trouble),
         )
 
     def _health(self, silent: Mapping[str, float | None], now: float) -> HealthReport:
@@ -164,23 +164,27 @@ class Collector:
     def _database(self) -> str:
         return f"state database {self._profile.state.connection.name!r}"
 
-    def _told(
-        self, told: Told | None, rows: Callable[[Told], tuple[R, ...]], trouble: str | None, empty: str
+    def _reported(
+        self,
+        reading: StateReading | None,
+        rows: Callable[[StateReading], tuple[R, ...]],
+        trouble: str | None,
+        empty: str,
     ) -> Part[R]:
-        if told is None:
+        if reading is None:
             return Part((), self._database, None, trouble)
-        return _part(rows(told), self._database, told.at, trouble, empty)
+        return _part(rows(reading), self._database, reading.at, trouble, empty)
 
-    def _circuits(self, told: Told | None, trouble: str | None, now: float) -> Part[Circuit]:
-        if told is not None:
-            return _part(told.circuits, self._database, told.at, trouble, "no connections")
+    def _circuits(self, reading: StateReading | None, trouble: str | None, now: float) -> Part[Circuit]:
+        if reading is not None:
+            return _part(reading.circuits, self._database, reading.at, trouble, "no connections")
         rows = rows_of(self._profile.connections, self._copy.decisions(), (), (), now=now)
         return _part(tuple(rows), "this host's copy of the decisions", now, trouble, "no connections")
 
-    def _traffic(self, told: Told | None, trouble: str | None) -> Part[Traffic]:
+    def _traffic(self, reading: StateReading | None, trouble: str | None) -> Part[Traffic]:
         counted = [watch.traffic for watch in self._watches.values()]
-        rows = (*(row for row in counted if row is not None), *(told.traffic if told else ()))
-        heard = [row.seen_at for row in rows] + ([told.at] if told else [])
+        rows = (*(row for row in counted if row is not None), *(reading.traffic if reading else ()))
+        heard = [row.seen_at for row in rows] + ([reading.at] if reading else [])
         empty = f"no server counts its calls and no process reports; {_AFTER_REPORT}"
         return _part(rows, f"servers, {self._database}", max(heard, default=None), trouble, empty)
 
@@ -193,12 +197,14 @@ class Collector:
         empty = "no other sessions" if listed else "no server has told of its sessions yet"
         return _part(rows, "servers", max(listed, default=None), None, empty)
 
-    def _cron(self, told: Told | None, trouble: str | None) -> tuple[Part[JobStatus], Part[JobRun]]:
+    def _cron(
+        self, reading: StateReading | None, trouble: str | None
+    ) -> tuple[Part[JobStatus], Part[JobRun]]:
         jobs, history = self._jobs.jobs, self._jobs.history
         if jobs is None or history is None:
             known = Part(jobs.rows if jobs else (), f"profile, {self._database}", jobs and jobs.at, trouble)
             return known, Part((), self._database, None, trouble)
-        living = told is not None and any(process.kind == DAEMON for process in told.processes)
+        living = reading is not None and any(process.kind == DAEMON for process in reading.processes)
         idle = _NO_DAEMON if jobs.rows and not living else None
         never = idle or ("no job ran yet" if jobs.rows else _NO_JOBS)
         # Without a daemon nothing will be as the jobs say; what ran stays true.
@@ -207,7 +213,7 @@ class Collector:
             _part(history.rows, self._database, history.at, trouble, never),
         )
 
-    def _notice(self, health: HealthReport, told: Told | None) -> None:
+    def _notice(self, health: HealthReport, reading: StateReading | None) -> None:
         """Logs the changes since the last call."""
         at = health.timestamp.timestamp()
         for name, seen in health.connections.items():
@@ -215,17 +221,17 @@ class Collector:
             if before != seen.status:
                 self._happened.append(of_health(name, before, seen, at))
             self._statuses[name] = seen.status
-        if told is not None:
+        if reading is not None:
             if self._processes is not None:
-                self._happened.extend(of_processes(self._processes, told.processes, told.at))
-            self._processes = told.processes
+                self._happened.extend(of_processes(self._processes, reading.processes, reading.at))
+            self._processes = reading.processes
 
-    def _log(self, told: Told | None, runs: Part[JobRun], trouble: str | None) -> Part[Happening]:
+    def _log(self, reading: StateReading | None, runs: Part[JobRun], trouble: str | None) -> Part[Happening]:
         lines = [*self._happened, *of_runs(runs.rows)]
-        if told is not None:
-            lines += [*of_transitions(told.transitions), *of_decisions(told.decisions)]
+        if reading is not None:
+            lines += [*of_transitions(reading.transitions), *of_decisions(reading.decisions)]
         lines.sort(key=lambda line: line.happened_at)
-        at = None if told is None else told.at
+        at = None if reading is None else reading.at
         return _part(
             tuple(lines[-_LINES:]), f"this process, {self._database}", at, trouble, "nothing happened yet"
         )
@@ -237,8 +243,8 @@ def _part(
     return Part(rows, source, seen_at, trouble or (None if rows else empty))
 
 
-def _no_slow(told: Told | None) -> str:
-    if told is None or not told.traffic:
+def _no_slow(reading: StateReading | None) -> str:
+    if reading is None or not reading.traffic:
         return f"no process reports slow calls; {_AFTER_REPORT}"
     return "no slow call yet"
 

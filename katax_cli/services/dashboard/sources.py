@@ -18,7 +18,7 @@ from katax_cli.services.databases.database import Database
 from katax_cli.services.health.deep_probe import DeepProbe
 from katax_cli.services.health.probe import GRACE, broken, probe, unseen
 from katax_cli.services.inspect.activity import activity
-from katax_cli.services.state.call_report import Pace
+from katax_cli.services.state.call_report import EventRate
 from katax_cli.snapshot import ConnectionHealth, RunningSession, Traffic, Watched
 
 PINGS = 120
@@ -128,7 +128,7 @@ class Source:
         answered.set()
 
 
-class Seen(NamedTuple):
+class ProbeResult(NamedTuple):
     """A probe's result, and when it came."""
 
     health: ConnectionHealth
@@ -148,7 +148,7 @@ class ConnectionWatch:
         clock: Clock,
         shown: int = SHOWN,
     ) -> None:
-        self.seen: Seen | None = None
+        self.seen: ProbeResult | None = None
         self.traffic: Traffic | None = None
         self.sessions: tuple[RunningSession, ...] = ()
         self.listed_at: float | None = None
@@ -162,7 +162,7 @@ class ConnectionWatch:
         self._latencies: tuple[float | None, ...] = ()
         self._known: Mapping[str, object] | None = None
         self._known_until = clock.monotonic()
-        self._pace = Pace()
+        self._pace = EventRate()
         self._trail: tuple[float, ...] = ()
         self._load_due = self._login_due = self._sessions_due = clock.monotonic()
 
@@ -177,7 +177,7 @@ class ConnectionWatch:
         except Exception as error:  # noqa: BLE001 - a defect of the probe is shown as what it is
             health = broken(self._database, error)
         self._latencies = (*self._latencies, health.latency_ms)[-PINGS:]
-        self.seen = Seen(health, self._clock.now())
+        self.seen = ProbeResult(health, self._clock.now())
         if health.status == "unhealthy" and self._deep.refused:
             self._login_due = self._clock.monotonic() + LOGIN_EVERY
         answered()

@@ -24,7 +24,7 @@ ProcessKey = tuple[str, str]
 """A process and a connection."""
 
 
-class Told(NamedTuple):
+class StateReading(NamedTuple):
     """One reading of the state database, at the moment `at`."""
 
     at: float
@@ -42,7 +42,7 @@ class StateWatch:
     """Reads the state database of a profile once in each round; `told` is the last reading. Makes no file."""
 
     def __init__(self, profile: Profile, *, clock: Clock) -> None:
-        self.told: Told | None = None
+        self.reading: StateReading | None = None
         self._clock = clock
         self._store = StateStore(profile, clock=clock)
         self._pools: dict[ProcessKey, dict[float, PoolStats]] = {}
@@ -56,7 +56,7 @@ class StateWatch:
         samples = store.pool_samples(since=self._unread_since(now))
         reports = store.reports()
         circuits = rows_of(store.profile.connections, known(store), processes, store.breakers(), now=now)
-        self.told = Told(
+        self.reading = StateReading(
             now,
             tuple(processes),
             tuple(self._pool_trails(samples, names, now)),
@@ -75,7 +75,7 @@ class StateWatch:
 
     def _unread_since(self, now: float) -> float:
         longest = now - TRAIL_SECONDS
-        return longest if self.told is None else max(longest, self.told.at - _OVERLAP_SECONDS)
+        return longest if self.reading is None else max(longest, self.reading.at - _OVERLAP_SECONDS)
 
     def _pool_trails(
         self, samples: Sequence[PoolSample], names: Mapping[str, str], now: float

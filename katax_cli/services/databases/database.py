@@ -19,7 +19,7 @@ from katax_cli.engines.registry import part
 from katax_cli.errors import KataxError, WrongEngine
 from katax_cli.services.calls.events import EventName, Events
 from katax_cli.services.calls.guard import Guard, Safety, Sent
-from katax_cli.services.calls.left_behind import TookTooLong, bounded
+from katax_cli.services.calls.left_behind import BoundedCallTimeout, bounded
 from katax_cli.services.calls.observer import Observer, QueryLogging
 from katax_cli.services.calls.query_metrics import MAX_METRICS, SLOW_MS, QueryMetrics
 
@@ -342,7 +342,7 @@ def open_bounded(engine: Engine, timeout: float | None) -> Any:
             name=f"katax-connect-{settings.name}",
             discard=engine.close,
         )
-    except TookTooLong as error:
+    except BoundedCallTimeout as error:
         encrypted = settings.tls is not None and settings.tls.mode != "disable"
         hint = "; does the server speak TLS?" if encrypted else ""
         raise ConnectTimeout(f"no answer in {seconds:.3g} s{hint}") from error

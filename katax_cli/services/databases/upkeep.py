@@ -26,7 +26,7 @@ _JOIN_SECONDS = 0.2
 _log = getLogger("katax.pool")
 
 
-class Kept(Protocol):
+class MaintainedDatabase(Protocol):
     """The methods that an upkeep needs of its database."""
 
     name: str
@@ -58,7 +58,7 @@ class Upkeep:
     after a caller opened a connection.
     """
 
-    def __init__(self, database: Kept, *, clock: Clock = SYSTEM) -> None:
+    def __init__(self, database: MaintainedDatabase, *, clock: Clock = SYSTEM) -> None:
         self._database = weakref.ref(database)
         self._name = f"katax-upkeep-{database.name}"
         self._clock = clock
@@ -183,7 +183,7 @@ class Upkeep:
     def _is_awaited(self) -> bool:
         return self._waiting > 0 and not self._back.is_set()
 
-    def _look(self, database: Kept) -> None:
+    def _look(self, database: MaintainedDatabase) -> None:
         """Probes a lost server whose breaker is closed: calls that wait for it need not wait to the end."""
         now = self._clock.monotonic()
         if not self._is_awaited() or now < self._look_at:
@@ -198,7 +198,7 @@ class Upkeep:
         else:
             self._back.set()
 
-    def _probe(self, database: Kept, breaker: CallBreaker) -> None:
+    def _probe(self, database: MaintainedDatabase, breaker: CallBreaker) -> None:
         ticket = breaker.take_probe()
         if ticket is None:
             return
@@ -219,7 +219,7 @@ class Upkeep:
         if refused:
             self._refused_at = database.opened()
 
-    def _maintain(self, database: Kept) -> None:
+    def _maintain(self, database: MaintainedDatabase) -> None:
         now = self._clock.monotonic()
         fill = now >= self._fill_at and self._may_connect(database)
         try:
@@ -235,7 +235,7 @@ class Upkeep:
         else:
             self._pause = EVERY
 
-    def _may_connect(self, database: Kept) -> bool:
+    def _may_connect(self, database: MaintainedDatabase) -> bool:
         if self._refused_at is not None and database.opened() == self._refused_at:
             return False
         self._refused_at = None

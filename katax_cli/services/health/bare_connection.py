@@ -18,7 +18,7 @@ from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.settings import DEFAULT_PORTS, ConnectionSettings, TlsSettings
 from katax_cli.engines.base import AsksForTls
 from katax_cli.engines.registry import load
-from katax_cli.services.calls.left_behind import TookTooLong, bounded
+from katax_cli.services.calls.left_behind import BoundedCallTimeout, bounded
 from katax_cli.services.health.probe import ms_since
 from katax_cli.snapshot import Check, CheckStatus
 
@@ -118,7 +118,7 @@ class _Trial:
                 name = f"katax-dns-{self._settings.name}"
                 answers = bounded(look, timeout=self._seconds(len(places)), name=name, discard=_nothing)
                 resolved.append((host, [(family, address) for family, _, _, _, address in answers]))
-            except TookTooLong:
+            except BoundedCallTimeout:
                 missing.append(f"{host!r} was not answered in time")
             except (OSError, UnicodeError):
                 missing.append(f"{host!r} has no address")

@@ -10,7 +10,7 @@ from katax_cli.core.measure.openmetrics import Family, Sample, gauge
 from katax_cli.snapshot import ConnectionHealth
 
 if TYPE_CHECKING:
-    from katax_cli.services.health.rounds import Others, Round
+    from katax_cli.services.health.rounds import OtherReports, Round
 
 _DAY = 86400.0
 Number = float | None
@@ -78,7 +78,7 @@ def _loads(profile: str, loads: Mapping[str, Mapping[str, object]]) -> Iterator[
     yield Family("katax_server_query_mean_seconds", "gauge", "Average time of a statement.", means)
 
 
-def _others(profile: str, others: Others) -> Iterator[Family]:
+def _others(profile: str, others: OtherReports) -> Iterator[Family]:
     pools = [(_labels(profile, pool.connection), pool) for pool in others.pools]
     in_pools = [
         Sample(value, {**labels, "state": state})
@@ -98,7 +98,7 @@ def _others(profile: str, others: Others) -> Iterator[Family]:
     yield from _jobs(profile, others)
 
 
-def _jobs(profile: str, others: Others) -> Iterator[Family]:
+def _jobs(profile: str, others: OtherReports) -> Iterator[Family]:
     labelled = [({"profile": profile, "job": run.job}, run) for run in others.jobs]
     worked = [Sample(float(run.state == "ran"), labels) for labels, run in labelled]
     yield Family("katax_job_up", "gauge", "1 when the latest finished run succeeded.", worked)

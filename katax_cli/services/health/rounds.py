@@ -18,7 +18,7 @@ _LAST_RUNS = 500
 
 
 @dataclass(frozen=True)
-class Others:
+class OtherReports:
     """The reports of other processes of the profile; `trouble` when the state database could not be read."""
 
     pools: tuple[PoolSample, ...] = ()
@@ -35,22 +35,22 @@ class Round:
     ended: float
     report: HealthReport
     loads: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
-    others: Others = Others()
+    others: OtherReports = OtherReports()
 
 
-def others(profile: Profile, clock: Clock = SYSTEM) -> Others:
+def others(profile: Profile, clock: Clock = SYSTEM) -> OtherReports:
     """The reports in the state database; empty when there is no database. Raises nothing."""
     now = clock.now()
     try:
         with StateStore(profile, clock=clock) as store:
             if not store.exists:
-                return Others()
+                return OtherReports()
             living = {process.id for process in store.processes()}
             pools = {sample.connection: sample for sample in store.pool_samples(since=now - ALIVE_SECONDS)}
             breakers = [breaker for breaker in store.breakers() if breaker.process in living]
-            return Others(tuple(pools.values()), tuple(breakers), jobs(store))
+            return OtherReports(tuple(pools.values()), tuple(breakers), jobs(store))
     except KataxError:
-        return Others(trouble=True)
+        return OtherReports(trouble=True)
 
 
 def jobs(store: StateStore) -> tuple[Run, ...]:

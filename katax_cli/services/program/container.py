@@ -208,10 +208,10 @@ class Katax(Lifecycle):
                 raise shut_down(kind)
             if self._reporter is None:
                 from katax_cli.services.state.reporter import report
-                from katax_cli.services.ws.report import SocketTeller
+                from katax_cli.services.ws.report import SocketReport
 
                 self._reporter = self.register(report(self._runtime, kind))
-                self._reporter.tell("sockets", SocketTeller(self._running_sockets))
+                self._reporter.tell("sockets", SocketReport(self._running_sockets))
 
     def _running_sockets(self) -> Sequence[Sockets]:
         return self._sockets.running() if "_sockets" in self.__dict__ else ()

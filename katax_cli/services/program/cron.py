@@ -20,7 +20,7 @@ from katax_cli.services.cron.definition.jobs import Job, JobCondition, job_named
 from katax_cli.services.cron.identity import daemon_id, host_name
 from katax_cli.services.cron.ledger.values import Run
 from katax_cli.services.cron.run.execution import JobContext
-from katax_cli.services.cron.run.scheduler import SHUT_DOWN, Memory, Scheduler
+from katax_cli.services.cron.run.scheduler import SHUT_DOWN, MemoryRunLedger, Scheduler
 from katax_cli.snapshot import JobStatus
 
 _log = getLogger("katax.cron")
@@ -63,7 +63,7 @@ class ProgramCron:
     def _new_scheduler(self) -> Scheduler:
         return Scheduler(
             JobContext(self._profile, SYSTEM),
-            Memory(),
+            MemoryRunLedger(),
             host=host_name(),
             daemon=daemon_id(),
             lookup=os.environ.get,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar
 from katax_cli.core.engine_names import EngineName
 from katax_cli.core.settings import ConnectionSettings, Secret
 from katax_cli.errors import ConnectionConflict, Unavailable, UnknownConnection
-from katax_cli.profiles.model.connections import Around
+from katax_cli.profiles.model.connections import ConnectionContext
 from katax_cli.profiles.model.model import Profile
 from katax_cli.profiles.sources.adhoc import PoolSource, connection_of, pool_of
 from katax_cli.services.databases.database import Database
@@ -207,8 +207,8 @@ class Databases(NamedDatabases["SqlDatabase", "RedisDatabase", "MongoDatabase"])
         known = self._settings(name)
         if connection is not None or (type is not None and known is None):
             frozen = self.profile.role == "frozen"
-            around = Around(self.profile.folder, environ=os.environ, read_only=frozen)
-            made = connection_of(name, connection or {}, around, type=type)
+            context = ConnectionContext(self.profile.folder, environ=os.environ, read_only=frozen)
+            made = connection_of(name, connection or {}, context, type=type)
         elif known is None:
             names = [*self.profile.connections, *(set(self._opened) - set(self.profile.connections))]
             raise UnknownConnection(name, names, profile=self.profile.name)

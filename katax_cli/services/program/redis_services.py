@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from katax_cli.services.redis.records import Records
 
 
-class Closes(Protocol):
+class Closable(Protocol):
     """A service that ends with its container."""
 
     def close(self) -> object: ...
 
 
-S = TypeVar("S", bound=Closes)
+S = TypeVar("S", bound=Closable)
 
 
 class RedisServices(Databases):
@@ -48,8 +48,8 @@ class RedisServices(Databases):
 
     def __init__(self, profile: Profile) -> None:
         super().__init__(profile)
-        self._services: list[Closes] = []
-        self._made: dict[tuple[str, int], tuple[RedisDatabase, Closes]] = {}
+        self._services: list[Closable] = []
+        self._made: dict[tuple[str, int], tuple[RedisDatabase, Closable]] = {}
 
     def register(self, service: S) -> S:
         """Takes a service along: it is closed before the databases are. Returns it.

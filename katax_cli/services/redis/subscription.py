@@ -21,7 +21,7 @@ from katax_cli.core.resilience.failure import FailureKind
 from katax_cli.core.text.duration import Duration
 from katax_cli.core.text.text import to_bytes, to_text
 from katax_cli.engines.base import require
-from katax_cli.engines.messages import Heard, Subscriber, Subscribes
+from katax_cli.engines.messages import Subscriber, SubscriberMessage, Subscribes
 from katax_cli.errors import KataxError, PoolClosed, Unavailable
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.clients import RedisDatabase
@@ -290,7 +290,7 @@ class Subscription:
                 subscriber.send("PING")
                 asked_at = self._clock.monotonic()
 
-    def _hand_on(self, heard: Heard) -> None:
+    def _hand_on(self, heard: SubscriberMessage) -> None:
         if heard.kind != "message":
             self._unconfirmed -= 1
             self._confirmed.set()

@@ -14,7 +14,7 @@ from katax_cli.services.shutdown_drill.judge import FORCED_SECONDS, judge
 from katax_cli.services.shutdown_drill.load import DrivenCall, Load, requests, runs
 from katax_cli.services.shutdown_drill.proxy import Proxy
 from katax_cli.services.shutdown_drill.routes import Route, led, rewritten, routes
-from katax_cli.services.shutdown_drill.servers import AGAIN_SECONDS, Server, Whose, settled
+from katax_cli.services.shutdown_drill.servers import AGAIN_SECONDS, Server, SessionFilter, settled
 from katax_cli.services.shutdown_drill.target import DrillTarget, Sink
 from katax_cli.services.shutdown_drill.values import (
     WIRE_FAULTS,
@@ -22,7 +22,7 @@ from katax_cli.services.shutdown_drill.values import (
     DrillPlan,
     DrillReport,
     Fault,
-    Left,
+    Leftovers,
     Observations,
     Piece,
 )
@@ -99,7 +99,7 @@ class _Drill:
         self._faults: dict[Fault, str | None] = {}
         self._second: float | None = None
         self._killed: float | None = None
-        self._whose = Whose(target.mark, plan.client, self._ports)
+        self._whose = SessionFilter(target.mark, plan.client, self._ports)
 
     def run(self) -> DrillReport:
         self._note("started", 0.0)
@@ -242,7 +242,7 @@ class _Drill:
             faults=self._faults,
         )
 
-    def _note_left(self, left: Mapping[str, Left]) -> None:
+    def _note_left(self, left: Mapping[str, Leftovers]) -> None:
         for server in self._servers:
             found = left[server.name]
             if found.unknown is not None:

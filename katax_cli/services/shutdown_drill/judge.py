@@ -9,7 +9,7 @@ from katax_cli.services.shutdown_drill.values import (
     UNKNOWN,
     WIRE_FAULTS,
     DrillPlan,
-    Left,
+    Leftovers,
     Observations,
     OpenTransaction,
     Piece,
@@ -125,7 +125,7 @@ def _pools(plan: DrillPlan, facts: Observations) -> Verdict:
     return _verdict(check, "ok", f"closed properly: {', '.join(sure)}", facts.exited)
 
 
-def _left(check: str, facts: Observations, of: Callable[[Left], Iterable[str]]) -> Verdict:
+def _left(check: str, facts: Observations, of: Callable[[Leftovers], Iterable[str]]) -> Verdict:
     remains = [f"{each} on {name}" for name, left in facts.left.items() for each in of(left)]
     if remains:
         return _verdict(check, "failed", _listed(remains), facts.exited)
@@ -140,7 +140,7 @@ def _left(check: str, facts: Observations, of: Callable[[Left], Iterable[str]]) 
     return _verdict(check, "ok", f"none on {', '.join(facts.left)}", facts.exited)
 
 
-def _sessions(left: Left) -> Iterator[str]:
+def _sessions(left: Leftovers) -> Iterator[str]:
     yield from (_session(session) for session in left.sessions)
 
 
@@ -149,21 +149,21 @@ def _session(session: ServerSession) -> str:
     return f"session {session.id.partition('@')[0]}{doing}"
 
 
-def _transactions(left: Left) -> Iterator[str]:
+def _transactions(left: Leftovers) -> Iterator[str]:
     yield from (f"open in {_session(session)}" for session in left.sessions if session.in_transaction)
     yield from (f"prepared transaction {orphan.name!r}" for orphan in _orphans(left, "transaction"))
 
 
-def _locks(left: Left) -> Iterator[str]:
+def _locks(left: Leftovers) -> Iterator[str]:
     for session in left.sessions:
         yield from (f"{lock} held by {_session(session)}" for lock in session.locks)
 
 
-def _keys(left: Left) -> Iterator[str]:
+def _keys(left: Leftovers) -> Iterator[str]:
     yield from (f"key {orphan.name!r}" for orphan in _orphans(left, "key"))
 
 
-def _orphans(left: Left, kind: str) -> list[Orphan]:
+def _orphans(left: Leftovers, kind: str) -> list[Orphan]:
     return sorted(orphan for orphan in left.orphans if orphan.kind == kind)
 
 

@@ -19,7 +19,7 @@ from katax_cli.engines.sessions import (
 )
 from katax_cli.errors import KataxError, WrongEngine
 from katax_cli.services.databases.database import Database
-from katax_cli.services.shutdown_drill.values import UNKNOWN, Left, OpenTransaction
+from katax_cli.services.shutdown_drill.values import UNKNOWN, Leftovers, OpenTransaction
 
 LOOK_SECONDS = 5.0
 AGAIN_SECONDS = 0.15
@@ -30,7 +30,7 @@ _TEMPORARY_WORDS = frozenset({"tmp", "temp", "temporary", "lock", "mutex", "leas
 _BETWEEN = str.maketrans(dict.fromkeys(":.-_/{}", " "))
 
 
-class Whose:
+class SessionFilter:
     """Selects the program's sessions: by the ports of its process tree, or by the name they carry."""
 
     def __init__(self, mark: str, pattern: str | None, ports: Callable[[], Collection[int]]) -> None:
@@ -72,15 +72,15 @@ class Server:
         self._unlisted = self.unknown
         self._old = {session.id for session in self._before.sessions}
 
-    def sessions(self, whose: Whose) -> tuple[ServerSession, ...]:
+    def sessions(self, whose: SessionFilter) -> tuple[ServerSession, ...]:
         """Those of the program, now."""
         return self._ours(self._ask(), whose)
 
-    def left(self, whose: Whose) -> Left:
+    def left(self, whose: SessionFilter) -> Leftovers:
         """The rest of the program on the server now; its sessions stay its own, also when others reuse their port."""
         look = self._ask()
         if trouble := self.unknown or self._unlisted:
-            return Left(unknown=trouble)
+            return Leftovers(unknown=trouble)
         orphans = frozenset(each for each in look.orphans - self._before.orphans if self._is_temporary(each))
         counted = look.dropped is not None and self._before.dropped is not None
         dropped = (look.dropped or 0) - (self._before.dropped or 0) if counted else None
@@ -88,9 +88,9 @@ class Server:
         untold = look.untold | (_OF_ALL if self._newly_hidden(look) else frozenset())
         # Without a session there are none of its transactions and none of its locks.
         untold |= {_OF_SESSIONS[part] for part in look.untold & _OF_SESSIONS.keys() if ours}
-        return Left(ours, orphans, dropped, untold=untold)
+        return Leftovers(ours, orphans, dropped, untold=untold)
 
-    def mark_works(self, whose: Whose) -> None:
+    def mark_works(self, whose: SessionFilter) -> None:
         """Remembers the transactions in which the program writes now; `fates` says what became of them."""
         look = self._ask()
         ours = self._ours(look, whose)
@@ -131,7 +131,7 @@ class Server:
         """The number of sessions that came since the start and are not shown to this user."""
         return max(0, look.hidden - self._before.hidden)
 
-    def _ours(self, look: ServerLook, whose: Whose) -> tuple[ServerSession, ...]:
+    def _ours(self, look: ServerLook, whose: SessionFilter) -> tuple[ServerSession, ...]:
         sessions = tuple(
             session
             for session in look.sessions
@@ -161,7 +161,7 @@ class Server:
         return look
 
 
-def settled(servers: Iterable[Server], whose: Whose, *, seconds: float) -> dict[str, Left]:
+def settled(servers: Iterable[Server], whose: SessionFilter, *, seconds: float) -> dict[str, Leftovers]:
     """The rest once servers have noticed that the program ended: as soon as it is empty, else after `seconds`.
 
     So what others do for a moment, as to prepare a transaction and commit it, is not taken for the program's. The last
@@ -178,5 +178,5 @@ def settled(servers: Iterable[Server], whose: Whose, *, seconds: float) -> dict[
     return left
 
 
-def _has_something(left: Left) -> bool:
+def _has_something(left: Leftovers) -> bool:
     return bool(left.sessions or left.orphans or "no_sessions_left" in left.untold)

@@ -88,7 +88,7 @@ class OpenTransaction(NamedTuple):
     why: str = ""
 
 
-class Left(NamedTuple):
+class Leftovers(NamedTuple):
     """The rest of the program on a server, the checks it cannot answer, or why it could not be asked."""
 
     sessions: tuple[ServerSession, ...] = ()
@@ -114,7 +114,7 @@ class Observations:
     children: tuple[int, ...] = ()
     pieces: tuple[Piece, ...] = ()
     works: tuple[OpenTransaction, ...] = ()
-    left: Mapping[str, Left] = field(default_factory=dict)
+    left: Mapping[str, Leftovers] = field(default_factory=dict)
     seen: Mapping[str, int] = field(default_factory=dict)
     gone: Mapping[str, float] = field(default_factory=dict)
     faults: Mapping[Fault, str | None] = field(default_factory=dict)

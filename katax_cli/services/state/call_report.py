@@ -18,7 +18,7 @@ _STATEMENT = 200
 Row = dict[str, Any]
 
 
-class Pace:
+class EventRate:
     """Events per second, from totals that are read again and again."""
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class CallWatch:
 
     def __init__(self, *, clock: Clock = SYSTEM) -> None:
         self._clock = clock
-        self._pace = Pace()
+        self._pace = EventRate()
         self._slow: deque[Row] = deque(maxlen=SLOW_CALLS)
         self._followed: dict[str, tuple[Database, Callable[[], None]]] = {}
 

@@ -69,7 +69,7 @@ def this_worker(port: int) -> Worker:
     return Worker(token_hex(8), socket.gethostname(), os.getpid(), port, SYSTEM.now())
 
 
-class Alone:
+class SingleServer:
     """One server alone."""
 
     hears = True

@@ -6,19 +6,19 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from katax_cli.core.clock import SYSTEM, Clock
-from katax_cli.services.state.call_report import Pace
+from katax_cli.services.state.call_report import EventRate
 
 if TYPE_CHECKING:
     from katax_cli.services.ws.server import Sockets
 
 
-class SocketTeller:
+class SocketReport:
     """A row for each of `servers()`, of the clients and events of this process alone."""
 
     def __init__(self, servers: Callable[[], Iterable[Sockets]], *, clock: Clock = SYSTEM) -> None:
         self._servers = servers
         self._clock = clock
-        self._received, self._emitted = Pace(), Pace()
+        self._received, self._emitted = EventRate(), EventRate()
 
     def __call__(self) -> list[dict[str, Any]]:
         now = self._clock.monotonic()

@@ -15,7 +15,7 @@ from katax_cli.core.settings import LOOPBACK
 from katax_cli.errors import Refused
 from katax_cli.profiles.model.model import WsSettings
 from katax_cli.services.ws.clients import Client, KnowingHandler, takes_client
-from katax_cli.services.ws.cluster import Alone, Cluster
+from katax_cli.services.ws.cluster import Cluster, SingleServer
 from katax_cli.services.ws.guesses import Guesses
 from katax_cli.services.ws.loop import EventLoop, Lanes
 from katax_cli.services.ws.metrics import Counters
@@ -214,7 +214,9 @@ class Sockets:
 
     def _make_cluster(self, redis: RedisDatabase | None) -> Cluster:
         if redis is None:
-            return Alone(lambda what, argument: self._loop.call(self._answered(what, argument), CALL_SECONDS))
+            return SingleServer(
+                lambda what, argument: self._loop.call(self._answered(what, argument), CALL_SECONDS)
+            )
         from katax_cli.services.ws.shared import ClusterMember
 
         return ClusterMember(redis, self.name, answer=self.answer, soon=self._loop.soon)

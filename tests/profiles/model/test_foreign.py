@@ -1,10 +1,10 @@
 """Parameters of other tools in URLs: ignored and named, never one that decides about encryption."""
 
 from katax_cli.core.settings import TlsSettings
-from katax_cli.profiles.model.connections import Around, build_connection
+from katax_cli.profiles.model.connections import ConnectionContext, build_connection
 from katax_cli.profiles.model.foreign import is_foreign
 
-AROUND = Around("/srv/app", environ={})
+AROUND = ConnectionContext("/srv/app", environ={})
 
 
 def test_parameters_of_other_tools_are_dropped_and_named() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from katax_cli.core.settings import ConnectionSettings, TlsSettings
-from katax_cli.profiles.model.connections import Around, build_connection
+from katax_cli.profiles.model.connections import ConnectionContext, build_connection
 from katax_cli.profiles.model.urls import SCHEMES, mask_url, parse_url, scheme_of
 
 SECRET = "hunter2-is-a-secret"
@@ -16,7 +16,7 @@ ENCODE = "percent-encode @ : / ? in user and password"
 
 
 def settings_of(url: str) -> ConnectionSettings:
-    return build_connection("main", {"url": url}, Around("/srv/app", environ={}))
+    return build_connection("main", {"url": url}, ConnectionContext("/srv/app", environ={}))
 
 
 def facts(url: str) -> dict[str, Any]:

@@ -8,10 +8,10 @@ import pytest
 
 from katax_cli.core.settings import PoolSettings, TlsSettings
 from katax_cli.errors import ConfigError
-from katax_cli.profiles.model.connections import Around
+from katax_cli.profiles.model.connections import ConnectionContext
 from katax_cli.profiles.sources.adhoc import connection_of, pool_of
 
-AROUND = Around("/project", environ={})
+AROUND = ConnectionContext("/project", environ={})
 
 
 def make(connection: str | dict[str, Any], **more: Any) -> Any:
@@ -64,9 +64,9 @@ def test_a_pool_in_the_connection() -> None:
 
 
 def test_a_frozen_profile_holds_here_too() -> None:
-    around = Around("/project", environ={}, read_only=True)
+    context = ConnectionContext("/project", environ={}, read_only=True)
 
-    assert connection_of("x", "sqlite:///a.db", around).read_only
+    assert connection_of("x", "sqlite:///a.db", context).read_only
 
 
 @pytest.mark.parametrize(

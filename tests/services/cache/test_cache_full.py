@@ -357,9 +357,9 @@ def test_export_and_import_keep_types_bytes_and_lifetimes(cache: Cache, redis_ur
     with opened(redis_url, prefix="copy:") as other:
         copy = Cache(other)
         copy.set("text", "older")
-        assert cache_copy.load(copy, lines) == cache_copy.Imported(imported=2, skipped=1)
+        assert cache_copy.load(copy, lines) == cache_copy.LoadedKeys(imported=2, skipped=1)
         assert copy.get("text") == "older"
-        assert cache_copy.load(copy, lines, replace=True) == cache_copy.Imported(imported=3, skipped=0)
+        assert cache_copy.load(copy, lines, replace=True) == cache_copy.LoadedKeys(imported=3, skipped=0)
         assert copy.get("text") == {"a": 1}
         assert 400 < copy.ttl("text") <= 500
         assert copy.get_raw("\udcff\n*") == b"\x00\xff"

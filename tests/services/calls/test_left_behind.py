@@ -13,7 +13,7 @@ from threading import Event
 import pytest
 
 from katax_cli.core.resilience.retry import is_retried, sole_owner
-from katax_cli.services.calls.left_behind import TookTooLong, _BoundedCall, bounded
+from katax_cli.services.calls.left_behind import BoundedCallTimeout, _BoundedCall, bounded
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[3]
@@ -58,7 +58,7 @@ def test_a_late_result_is_thrown_away() -> None:
         discarded.append(value)
         thrown.set()
 
-    with pytest.raises(TookTooLong) as error:
+    with pytest.raises(BoundedCallTimeout) as error:
         bounded(work, 0.01, name="connecting to 'main'", discard=discard)
 
     assert isinstance(error.value, TimeoutError)
@@ -92,7 +92,7 @@ def test_what_goes_wrong_later_is_logged_without_its_text(
         raise OSError("gone")
 
     with caplog.at_level(logging.DEBUG, "katax"):
-        with pytest.raises(TookTooLong):
+        with pytest.raises(BoundedCallTimeout):
             bounded(work, 0.01, name="dialling", discard=discard)
         # It may not have begun within so little time.
         until(lambda: threads)
@@ -131,7 +131,7 @@ def run_python(program: str) -> subprocess.Popen[str]:
 HANGING = """
 import signal, threading
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background starts with it ignored
-from katax_cli.services.calls.left_behind import TookTooLong, bounded
+from katax_cli.services.calls.left_behind import BoundedCallTimeout, bounded
 def hang():
     print("hanging", flush=True)
     threading.Event().wait()
@@ -178,7 +178,7 @@ def test_what_was_left_behind_does_not_hold_up_the_exit() -> None:
         "    hangs.set()\n"
         "    threading.Event().wait()\n"
         "try: bounded(reach, 0.01, name='connecting', discard=print)\n"
-        "except TookTooLong as error: print(error)\n"
+        "except BoundedCallTimeout as error: print(error)\n"
         "hangs.wait()"
     )
     with run_python(program) as process:

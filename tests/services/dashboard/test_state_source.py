@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from katax_cli.profiles.model.model import Profile
-from katax_cli.services.dashboard.state_source import StateWatch, Told
+from katax_cli.services.dashboard.state_source import StateReading, StateWatch
 from katax_cli.services.state.store import ALIVE_SECONDS, PoolSample, StateStore
 from katax_cli.snapshot import PoolStats, Process, SlowCall, SocketServer, Traffic
 from tests.fake_clock import FakeClock
@@ -48,10 +48,10 @@ def watch(made: Profile, clock: FakeClock) -> Iterator[StateWatch]:
     watching.close()
 
 
-def look(watch: StateWatch) -> Told:
+def look(watch: StateWatch) -> StateReading:
     watch.look(lambda: None)
-    assert watch.told is not None
-    return watch.told
+    assert watch.reading is not None
+    return watch.reading
 
 
 def test_what_is_told_is_shown(store: StateStore, watch: StateWatch) -> None:

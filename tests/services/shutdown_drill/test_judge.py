@@ -12,7 +12,7 @@ from katax_cli.services.shutdown_drill.values import (
     UNKNOWN,
     DrillPlan,
     DrillReport,
-    Left,
+    Leftovers,
     Observations,
     OpenTransaction,
     Piece,
@@ -26,7 +26,7 @@ CLEAN = Observations(
     status=0,
     pieces=(Piece(1.0, 1.5, "done"), Piece(1.9, 2.5, "done"), Piece(2.6, 2.6, "refused")),
     works=(OpenTransaction("main", "7", "committed"),),
-    left={"main": Left(dropped=0)},
+    left={"main": Leftovers(dropped=0)},
     seen={"main": 2},
 )
 SESSION = ServerSession("9@now", "app", 4000, "UPDATE", busy=True)
@@ -84,28 +84,28 @@ def test_work_is_taken_no_longer_than_the_drain(started: float, status: str) -> 
 @pytest.mark.parametrize(
     ("left", "check", "detail"),
     [
-        (Left((SESSION,)), "no_sessions_left", "session 9 running UPDATE on main"),
-        (Left((SESSION._replace(in_transaction=True),)), "no_transactions_left", "open in session 9 "),
+        (Leftovers((SESSION,)), "no_sessions_left", "session 9 running UPDATE on main"),
+        (Leftovers((SESSION._replace(in_transaction=True),)), "no_transactions_left", "open in session 9 "),
         (
-            Left((SESSION._replace(locks=("advisory lock",)),)),
+            Leftovers((SESSION._replace(locks=("advisory lock",)),)),
             "no_locks_left",
             "advisory lock held by session 9",
         ),
         (
-            Left(orphans=frozenset({Orphan("key", "lock:x")})),
+            Leftovers(orphans=frozenset({Orphan("key", "lock:x")})),
             "no_temporary_keys_left",
             "key 'lock:x' on main",
         ),
         (
-            Left(orphans=frozenset({Orphan("transaction", "gid")})),
+            Leftovers(orphans=frozenset({Orphan("transaction", "gid")})),
             "no_transactions_left",
             "prepared transaction 'gid' on main",
         ),
-        (Left(dropped=2), "pools_closed", "sessions that did not close properly: 2 on main"),
+        (Leftovers(dropped=2), "pools_closed", "sessions that did not close properly: 2 on main"),
     ],
 )
-def test_what_is_left_is_named(left: Left, check: str, detail: str) -> None:
-    facts = replace(CLEAN, left={"main": left, "cache": Left()}, seen={"main": 1, "cache": 0})
+def test_what_is_left_is_named(left: Leftovers, check: str, detail: str) -> None:
+    facts = replace(CLEAN, left={"main": left, "cache": Leftovers()}, seen={"main": 1, "cache": 0})
 
     assert check in failures(facts)
     assert verdict(check, facts).detail.startswith(detail)
@@ -113,7 +113,7 @@ def test_what_is_left_is_named(left: Left, check: str, detail: str) -> None:
 
 def test_a_server_that_could_not_be_asked_is_named() -> None:
     """Nothing is claimed of it: the check is unknown, and does not hold."""
-    silent = {"cache": Left(unknown="it is down")}
+    silent = {"cache": Leftovers(unknown="it is down")}
     one = verdict("no_sessions_left", replace(CLEAN, left={**CLEAN.left, **silent}))
     none = verdict("no_sessions_left", replace(CLEAN, left=silent, seen={"cache": 0}))
 
@@ -134,7 +134,7 @@ def test_transactions_that_were_not_listed_at_the_signal_are_unknown() -> None:
 
 
 def test_what_a_server_does_not_tell_is_unknown() -> None:
-    left = {"main": Left(untold=frozenset({"no_transactions_left"}))}
+    left = {"main": Leftovers(untold=frozenset({"no_transactions_left"}))}
 
     found = verdict("no_transactions_left", replace(CLEAN, left=left))
 
@@ -154,7 +154,7 @@ def test_a_transaction_whose_end_nobody_knows_is_not_finished() -> None:
 
 
 def test_a_long_list_is_cut() -> None:
-    left = Left(tuple(SESSION._replace(id=f"{number}@x") for number in range(8)))
+    left = Leftovers(tuple(SESSION._replace(id=f"{number}@x") for number in range(8)))
 
     assert verdict("no_sessions_left", replace(CLEAN, left={"main": left})).detail.endswith(", and 3 more")
 

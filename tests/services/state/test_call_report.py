@@ -9,21 +9,21 @@ import pytest
 
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.runtime.runtime import Runtime
-from katax_cli.services.state.call_report import CallWatch, Pace
+from katax_cli.services.state.call_report import CallWatch, EventRate
 from tests.fake_clock import FakeClock
 from tests.services.runtimes import OpenRuntime
 
 
 class TestPace:
     def test_it_takes_two_readings(self) -> None:
-        pace = Pace()
+        pace = EventRate()
 
         assert pace.of("a", 10, 100.0) is None
         assert pace.of("a", 16, 102.0) == 3.0
         assert pace.of("a", 16, 104.0) == 0.0
 
     def test_readings_that_are_too_near_change_nothing(self) -> None:
-        pace = Pace()
+        pace = EventRate()
         pace.of("a", 0, 0.0)
         pace.of("a", 10, 2.0)
 
@@ -32,14 +32,14 @@ class TestPace:
         assert pace.of("a", 1000, 3.0) == 990.0
 
     def test_a_total_that_fell_is_of_a_new_start(self) -> None:
-        pace = Pace()
+        pace = EventRate()
         pace.of("a", 100, 0.0)
 
         assert pace.of("a", 5, 2.0) is None
         assert pace.of("a", 9, 4.0) == 2.0
 
     def test_names_do_not_mix(self) -> None:
-        pace = Pace()
+        pace = EventRate()
         pace.of("a", 100, 0.0)
 
         assert pace.of("b", 200, 2.0) is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from katax_cli.services.ws.report import SocketTeller
+from katax_cli.services.ws.report import SocketReport
 from tests.fake_clock import FakeClock
 from tests.services.ws.conftest import MakeClient, MakeServer, soon
 from tests.waiting import until
@@ -12,7 +12,7 @@ def test_clients_rooms_and_rates(serve: MakeServer, join: MakeClient) -> None:
     clock = FakeClock()
     server = serve(auth_token="t0ken")
     server.on("ask", lambda data: data)
-    told = SocketTeller(lambda: [server], clock=clock)
+    told = SocketReport(lambda: [server], clock=clock)
     assert told() == [
         {
             "name": "test",
@@ -49,7 +49,7 @@ def test_clients_rooms_and_rates(serve: MakeServer, join: MakeClient) -> None:
 
 def test_one_that_ends_is_in_trouble(serve: MakeServer) -> None:
     server = serve()
-    told = SocketTeller(lambda: [server])
+    told = SocketReport(lambda: [server])
     server.close()
 
     assert told()[0]["trouble"] == "it is closing"

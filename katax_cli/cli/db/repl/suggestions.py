@@ -29,14 +29,14 @@ _ANY_CASE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*\Z")
 _SHELL_WORD = re.compile(r"\S*\Z")
 
 
-class Suggested(NamedTuple):
+class Suggestion(NamedTuple):
     """Words that may replace the last `replaced` characters before the cursor."""
 
     words: list[str]
     replaced: int
 
 
-class Names(Protocol):
+class KnownNames(Protocol):
     """The names that a server knows."""
 
     def tables(self) -> list[str]: ...
@@ -45,14 +45,14 @@ class Names(Protocol):
     def commands(self) -> list[str]: ...
 
 
-Suggest = Callable[[str, str], Suggested]
+Suggest = Callable[[str, str], Suggestion]
 """The text before the cursor, and the text after it."""
 
 
-def of_sql(names: Names, dialect: Dialect) -> Suggest:
+def of_sql(names: KnownNames, dialect: Dialect) -> Suggest:
     """Tables after FROM and its like, columns of the tables that the statement names, keywords."""
 
-    def suggest(before: str, after: str) -> Suggested:
+    def suggest(before: str, after: str) -> Suggestion:
         meta = _meta(before, names.tables)
         if meta is not None:
             return meta
@@ -74,10 +74,10 @@ def of_sql(names: Names, dialect: Dialect) -> Suggest:
     return suggest
 
 
-def of_redis(names: Names) -> Suggest:
+def of_redis(names: KnownNames) -> Suggest:
     """Commands at the beginning of a line, keys behind them."""
 
-    def suggest(before: str, _after: str) -> Suggested:
+    def suggest(before: str, _after: str) -> Suggestion:
         meta = _meta(before, list)
         if meta is not None:
             return meta
@@ -90,10 +90,10 @@ def of_redis(names: Names) -> Suggest:
     return suggest
 
 
-def of_mongodb(names: Names) -> Suggest:
+def of_mongodb(names: KnownNames) -> Suggest:
     """Collections after `db.`, methods after a collection, fields within quotes."""
 
-    def suggest(before: str, _after: str) -> Suggested:
+    def suggest(before: str, _after: str) -> Suggestion:
         meta = _meta(before, names.tables)
         if meta is not None:
             return meta
@@ -111,7 +111,7 @@ def of_mongodb(names: Names) -> Suggest:
     return suggest
 
 
-def _meta(before: str, tables: Callable[[], list[str]]) -> Suggested | None:
+def _meta(before: str, tables: Callable[[], list[str]]) -> Suggestion | None:
     """The commands with a backslash, and the table that `\\d` describes; None for anything else."""
     if not before.lstrip().startswith("\\"):
         return None
@@ -126,11 +126,11 @@ def _found(pattern: re.Pattern[str], text: str) -> str:
     return match[0] if match else ""
 
 
-def _beginning(word: str, candidates: Iterable[str]) -> Suggested:
+def _beginning(word: str, candidates: Iterable[str]) -> Suggestion:
     """The candidates that begin with the word, in any case, each once and in their order."""
     wanted = word.lower()
     fitting = [name for name in dict.fromkeys(candidates) if name.lower().startswith(wanted)]
-    return Suggested(fitting, len(word))
+    return Suggestion(fitting, len(word))
 
 
 def _named(names: Iterable[str], dialect: Dialect) -> list[str]:

@@ -17,14 +17,14 @@ _DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
 
 
 @dataclass(frozen=True, slots=True)
-class Exported:
+class CrontabExport:
     """The text, and why jobs are not in it."""
 
     text: str
     problems: tuple[str, ...]
 
 
-def export(jobs: Sequence[Job], profile: Profile, to: str) -> Exported:
+def export(jobs: Sequence[Job], profile: Profile, to: str) -> CrontabExport:
     """All enabled jobs as a `crontab`, as `systemd` units, or as `kubernetes` CronJobs."""
     writer = WRITERS[to]
     texts: list[tuple[str | None, str]] = []
@@ -35,7 +35,7 @@ def export(jobs: Sequence[Job], profile: Profile, to: str) -> Exported:
         except ValueError as error:
             problems.append(f"job {job.name!r} is left out: {error}")
     text = crontab_text(texts) if to == "crontab" else "".join(text for _, text in texts)
-    return Exported(text, tuple(problems))
+    return CrontabExport(text, tuple(problems))
 
 
 def _shell(job: Job, profile: Profile) -> str:

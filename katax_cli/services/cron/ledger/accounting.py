@@ -17,7 +17,7 @@ from katax_cli.services.cron.ledger.values import Decide, Remaining, Run, unless
 _log = logging.getLogger("katax.cron")
 
 
-class Books:
+class StoredRunLedger:
     """Writes what the daemon decides and what becomes of it."""
 
     def __init__(self, runs: Runs) -> None:

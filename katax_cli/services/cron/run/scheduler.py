@@ -30,8 +30,8 @@ _CLAIM_AGAIN = 0.5
 """Seconds between two attempts to claim what is due."""
 
 
-class Accounts(Protocol):
-    """The ledger in which runs are accounted for."""
+class RunLedger(Protocol):
+    """Where runs are claimed and accounted for."""
 
     def claim(
         self,
@@ -56,8 +56,8 @@ class Accounts(Protocol):
     def ask_to_stop(self, run_ids: Sequence[str], reason: str) -> None: ...
 
 
-class Memory:
-    """Accounts of a single process that remembers nothing."""
+class MemoryRunLedger:
+    """The ledger of a single process, which remembers nothing."""
 
     def claim(
         self,
@@ -90,7 +90,7 @@ class Scheduler:
     def __init__(
         self,
         context: JobContext,
-        accounts: Accounts,
+        ledger: RunLedger,
         *,
         host: str,
         daemon: str,
@@ -102,7 +102,7 @@ class Scheduler:
         self.jobs: dict[str, Job] = {}
         self.counts: Counter[tuple[str, JobState]] = Counter()
         self.draining = False
-        self._accounts = accounts
+        self._ledger = ledger
         self._host = host
         self._daemon = daemon
         self._on_end = on_end
@@ -222,7 +222,7 @@ class Scheduler:
             return True
         starting: list[Run] = []
         try:
-            won = self._accounts.claim(
+            won = self._ledger.claim(
                 planned, Overlaps(self.jobs), self.running(), partial(remaining, self.jobs)
             )
         except KataxError:
@@ -260,20 +260,20 @@ class Scheduler:
             self._skip(each, reason)
         for execution in mine:
             execution.stop(reason)
-        elsewhere = [other.run_id for other in self._accounts.others([run.job]) if other.run_id != run.run_id]
-        self._accounts.ask_to_stop(elsewhere, reason)
+        elsewhere = [other.run_id for other in self._ledger.others([run.job]) if other.run_id != run.run_id]
+        self._ledger.ask_to_stop(elsewhere, reason)
 
     def _skip(self, run: Run, reason: str) -> None:
         skipped = replace(run.skipped(reason), finished_at=int(self._clock.now() * 1000))
         self._note(skipped)
-        self._accounts.update(skipped)
+        self._ledger.update(skipped)
 
     def _start_waiting(self) -> None:
         with self._lock:
             waiting = sorted(self._waiting, key=lambda run: run.scheduled_at)
         if not waiting:
             return
-        elsewhere = self._accounts.others(sorted({run.job for run in waiting}))
+        elsewhere = self._ledger.others(sorted({run.job for run in waiting}))
         for run in waiting:
             if self._is_turn_of(run, elsewhere):
                 with self._lock:
@@ -304,7 +304,7 @@ class Scheduler:
                 execution.spawn()
         for execution, delay in zip(executions, delays, strict=True):
             execution.start(delay=delay)
-        self._accounts.note_processes([each.run for each in executions if each.run.process])
+        self._ledger.note_processes([each.run for each in executions if each.run.process])
 
     def watch(self, run: Run, identity: str) -> None:
         """Watches a run whose daemon is gone until it ends; its timeout counts from its start."""
@@ -347,9 +347,9 @@ class Scheduler:
                 self._pinger.started(execution.job.ping_url, run)
                 _log.info("job %r: run %s starts", run.job, run.run_id[:12])
             if run.attempt > 1 or not execution.claimed_as_started:
-                self._accounts.update(run)
+                self._ledger.update(run)
             return
-        self._accounts.update(run)
+        self._ledger.update(run)
         if run.state != "skipped":
             self._pinger.ended(execution.job.ping_url, run)
         if run.state in ("failed", "killed"):

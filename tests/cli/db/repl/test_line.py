@@ -8,7 +8,7 @@ from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
 from katax_cli.cli.db.repl.line import InputLine
-from katax_cli.cli.db.repl.suggestions import Suggested
+from katax_cli.cli.db.repl.suggestions import Suggestion
 from katax_cli.core.sql import ends_statement
 
 
@@ -18,7 +18,7 @@ def read(keys: str, history: Path, times: int = 1) -> list[str]:
         line = InputLine(
             history=str(history),
             whole=lambda text: ends_statement(text, "postgresql"),
-            suggest=lambda _before, _after: Suggested(["customers"], 2),
+            suggest=lambda _before, _after: Suggestion(["customers"], 2),
             language="postgresql",
             stream=io.StringIO(),
             color=True,

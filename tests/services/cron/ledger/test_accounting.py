@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from katax_cli.errors import KataxError
-from katax_cli.services.cron.ledger.accounting import Books
+from katax_cli.services.cron.ledger.accounting import StoredRunLedger
 from katax_cli.services.cron.ledger.store import Runs
 from katax_cli.services.cron.ledger.values import Run
 from tests.services.cron.conftest import OpenTables
@@ -43,38 +43,38 @@ def mend(runs: Runs) -> None:
 
 def test_without_a_claim_nothing_is_ours(broken: Runs) -> None:
     """Neither run nor written: others may have it. The claim is repeated when the database is back."""
-    books = Books(broken)
+    ledger = StoredRunLedger(broken)
     planned = [Run("a", AT), Run("a", AT + 1)]
     with pytest.raises(KataxError):
-        books.claim(planned, skip, [])
-    assert books.waiting == 0
+        ledger.claim(planned, skip, [])
+    assert ledger.waiting == 0
 
     mend(broken)
 
-    assert [run.state for run in books.claim(planned, skip, [])] == ["running", "skipped"]
+    assert [run.state for run in ledger.claim(planned, skip, [])] == ["running", "skipped"]
 
 
 def test_a_run_by_hand_needs_no_claim(broken: Runs) -> None:
-    books = Books(broken)
+    ledger = StoredRunLedger(broken)
     run = Run("a", AT, trigger="manual")
-    books.record(run)
-    books.update(replace(run, state="ran", exit_status=0))
-    books.flush()
-    assert books.waiting == 1
+    ledger.record(run)
+    ledger.update(replace(run, state="ran", exit_status=0))
+    ledger.flush()
+    assert ledger.waiting == 1
     mend(broken)
-    books.flush()
+    ledger.flush()
 
-    assert (books.waiting, [each.state for each in broken.history()]) == (0, ["ran"])
+    assert (ledger.waiting, [each.state for each in broken.history()]) == (0, ["ran"])
 
 
 def test_an_end_that_cannot_be_written_is_written_later(whole: Runs) -> None:
-    books = Books(whole)
-    (run,) = books.claim([Run("a", AT)], as_it_is, [])
+    ledger = StoredRunLedger(whole)
+    (run,) = ledger.claim([Run("a", AT)], as_it_is, [])
     whole._tables.run("ALTER TABLE katax_cron_runs RENAME TO away")
 
-    books.update(replace(run, state="failed", exit_status=3))
+    ledger.update(replace(run, state="failed", exit_status=3))
 
-    assert books.waiting == 1
+    assert ledger.waiting == 1
     mend(whole)
-    books.flush()
+    ledger.flush()
     assert [(each.state, each.exit_status) for each in whole.history()] == [("failed", 3)]

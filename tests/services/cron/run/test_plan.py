@@ -23,7 +23,7 @@ from katax_cli.services.cron.run.plan import (
     due,
     remaining,
 )
-from katax_cli.services.cron.run.scheduler import Memory, Scheduler
+from katax_cli.services.cron.run.scheduler import MemoryRunLedger, Scheduler
 from tests.cli.harness import write_profile
 from tests.fake_clock import FakeClock
 from tests.services.cron.daemons import until
@@ -156,7 +156,7 @@ def test_an_agenda_knows_what_is_next() -> None:
     assert str(changed.work) == "false"
 
 
-class Watched(Memory):
+class Watched(MemoryRunLedger):
     """Accounts that remember what was claimed; while `away` nobody can say whether anything is ours."""
 
     away = False
