@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from katax_cli.cli.db.review import Review, review_of
@@ -30,70 +30,107 @@ def run_exec(chosen: Scope, text: str, *, single_transaction: bool, max_rows: in
     """Runs a script on the connection, with a glob on all that match; after the last question was answered."""
     call = chosen.call
     scripts = {settings.name: _statements(text, settings) for settings in chosen.settings}
-    reviews = {
-        settings.name: _agreed(chosen, settings, scripts[settings.name], max_rows)
+    runs = {
+        settings.name: _ScriptRun(
+            chosen, settings, scripts[settings.name], single_transaction, max_rows
+        ).agreed()
         for settings in chosen.settings
     }
     if _only_planned(call, scripts):
         return ExitCode.DONE
-
-    def run(database: SqlDatabase, answers: Answers) -> Row:
-        statements, review = scripts[database.name], reviews[database.name]
-        single = single_transaction or (review is not None and review.in_transaction)
-        with _recorded(chosen, database, statements) as record:
-            record.undoable = single
-            result = run_script(
-                database,
-                statements,
-                single_transaction=single,
-                max_rows=max_rows,
-                on_failure=partial(_note_failure, call, database.name, len(statements), single),
-                answers=answers,
-                review=partial(_review, review, record),
-                on_interrupt=partial(_note_interrupt, call, database.name, len(statements)),
-            )
-            record.rows = result.affected
-        return (result.statements, result.statements, result.affected)
-
     if call.is_glob:
-        answering = any(
-            may_answer(statement) for settings in chosen.settings for statement in scripts[settings.name]
-        )
-        asks = any(review is not None and review.asks for review in reviews.values())
-        return _run_each(chosen, run, answering=answering, in_turn=asks)
+        return _run_each(chosen, runs)
     results = _Results(call)
-    row = run(chosen.sql, Answers(results.take, call.out.texts))
+    row = runs[chosen.one.name].run(chosen.sql, Answers(results.take, call.out.texts))
     results.end(dict(zip(SCRIPT_HEADER, row, strict=True)))
     return ExitCode.DONE
 
 
-def _agreed(
-    chosen: Scope, settings: ConnectionSettings, statements: Sequence[Statement], max_rows: int | None
-) -> Review | None:
-    with recorded(chosen, settings, redacted(statements), refusals_only=True):
-        confirm_script(chosen, settings, statements)
-        review = review_of(chosen, settings, statements, max_rows=max_rows)
-    # The rows of each statement are limited, not those of all.
-    return None if review is None or chosen.profile.role != "prod" else replace(review, max_rows=None)
+@dataclass(frozen=True)
+class _ScriptRun:
+    """The run of a script on one connection."""
+
+    chosen: Scope
+    settings: ConnectionSettings
+    statements: Sequence[Statement]
+    single_transaction: bool
+    max_rows: int | None
+    review: Review | None = None
+
+    def agreed(self) -> _ScriptRun:
+        """Asks what is to be asked before anything is run; with the answers. Raises Refused."""
+        with recorded(self.chosen, self.settings, redacted(self.statements), refusals_only=True):
+            confirm_script(self.chosen, self.settings, self.statements)
+            review = review_of(self.chosen, self.settings, self.statements, max_rows=self.max_rows)
+        if review is None or self.chosen.profile.role != "prod":
+            return self
+        # The rows of each statement are limited, not those of all.
+        single = self.single_transaction or review.in_transaction
+        return replace(self, review=replace(review, max_rows=None), single_transaction=single)
+
+    def run(self, database: SqlDatabase, answers: Answers) -> Row:
+        """Runs it; returns the values of `SCRIPT_HEADER`."""
+        with self._recorded() as record:
+            record.undoable = self.single_transaction
+            result = run_script(
+                database,
+                self.statements,
+                single_transaction=self.single_transaction,
+                max_rows=self.max_rows,
+                on_failure=self._note_failure,
+                answers=answers,
+                review=partial(self._settle, record),
+                on_interrupt=self._note_interrupt,
+            )
+            record.rows = result.affected
+        return (result.statements, result.statements, result.affected)
+
+    def _recorded(self) -> AbstractContextManager[WriteRecord]:
+        if not any(map(may_write, self.statements)):
+            return nullcontext(WriteRecord())
+        return recorded(self.chosen, self.settings, redacted(self.statements))
+
+    def _settle(self, record: WriteRecord, transaction: Transaction, changed: int) -> None:
+        record.rows = changed
+        if self.review is not None:
+            self.review.settle(transaction, None if self.review.uncounted else changed)
+        record.undoable = False
+
+    @property
+    def _where(self) -> str:
+        return f" on {self.settings.name!r}" if self.chosen.call.is_glob else ""
+
+    def _note_failure(
+        self, failed: Statement | None, done: int, kept: int, rollback_error: KataxError | None
+    ) -> None:
+        """Says how far the script came, and how much of it lasts."""
+        lasting = f"; {done} of {len(self.statements)} statements succeeded before it"
+        if rollback_error is not None:
+            lasting += f", and rolling back failed: {rollback_error}"
+        elif self.single_transaction:
+            lasting = "; all of it was rolled back"
+        elif kept != done:
+            lasting += f", {kept} of them stay applied"
+        what = "COMMIT" if failed is None else f"line {failed.line}"
+        self.chosen.call.diagnostics.note(f"{what} failed{self._where}{lasting}")
+
+    def _note_interrupt(self, met: Statement | None, kept: int, in_transaction: bool) -> None:
+        """Says what lasts of it after an interrupt; the statement under way was cancelled, or had just ended."""
+        note = self.chosen.call.diagnostics.note
+        if met is None:
+            note(f"interrupted{self._where} in COMMIT: whether the script was applied is not known")
+            return
+        unsure = not in_transaction and may_write(met)
+        applied = f"{'at least ' if unsure else ''}{kept} of {len(self.statements)} statements applied"
+        if in_transaction:
+            applied = "rolled back" if kept == 0 else f"{applied}, the open transaction rolled back"
+        note(f"interrupted{self._where}: {applied}")
 
 
-def _recorded(
-    chosen: Scope, database: SqlDatabase, statements: Sequence[Statement]
-) -> AbstractContextManager[WriteRecord]:
-    if not any(map(may_write, statements)):
-        return nullcontext(WriteRecord())
-    return recorded(chosen, database.settings, redacted(statements))
-
-
-def _review(review: Review | None, record: WriteRecord, transaction: Transaction, changed: int) -> None:
-    record.rows = changed
-    if review is not None:
-        review.settle(transaction, None if review.uncounted else changed)
-    record.undoable = False
-
-
-def _run_each(chosen: Scope, run: Callable[..., Row], *, answering: bool, in_turn: bool) -> ExitCode:
+def _run_each(chosen: Scope, runs: Mapping[str, _ScriptRun]) -> ExitCode:
     """A row for each connection; with the rows that its statements returned, where some can return any."""
+    answering = any(may_answer(statement) for run in runs.values() for statement in run.statements)
+    asks = any(run.review is not None and run.review.asks for run in runs.values())
 
     def work(database: SqlDatabase) -> list[Row]:
         results: list[list[dict[str, object]]] = []
@@ -102,11 +139,11 @@ def _run_each(chosen: Scope, run: Callable[..., Row], *, answering: bool, in_tur
             names = unique_names(columns)
             results.append([dict(zip(names, row, strict=True)) for batch in batches for row in batch])
 
-        row = run(database, Answers(take, "json"))
+        row = runs[database.name].run(database, Answers(take, "json"))
         return [(*row, results) if answering else row]
 
     header = (*SCRIPT_HEADER, "results") if answering else SCRIPT_HEADER
-    return chosen.answer_each(header, work, in_turn=in_turn)
+    return chosen.answer_each(header, work, in_turn=asks)
 
 
 class _Results:
@@ -146,41 +183,3 @@ def _only_planned(call: Invocation, scripts: Mapping[str, Sequence[Statement]]) 
         return call.only_planned(connections=list(scripts), executed=0)
     (statements,) = scripts.values()
     return call.only_planned(statements=len(statements), executed=0)
-
-
-def _note_failure(
-    call: Invocation,
-    name: str,
-    total: int,
-    single: bool,
-    failed: Statement | None,
-    done: int,
-    kept: int,
-    left: KataxError | None,
-) -> None:
-    """Says how far a script came, and how much of it lasts."""
-    where = f" on {name!r}" if call.is_glob else ""
-    if left is not None:
-        lasting = f"; {done} of {total} statements succeeded before it, and rolling back failed: {left}"
-    elif single:
-        lasting = "; all of it was rolled back"
-    else:
-        lasting = f"; {done} of {total} statements succeeded before it"
-        lasting += "" if kept == done else f", {kept} of them stay applied"
-    what = "COMMIT" if failed is None else f"line {failed.line}"
-    call.diagnostics.note(f"{what} failed{where}{lasting}")
-
-
-def _note_interrupt(
-    call: Invocation, name: str, total: int, met: Statement | None, kept: int, in_transaction: bool
-) -> None:
-    """Says what lasts of a script that was interrupted; the statement under way was cancelled, or had just ended."""
-    where = f" on {name!r}" if call.is_glob else ""
-    if met is None:
-        call.diagnostics.note(f"interrupted{where} in COMMIT: whether the script was applied is not known")
-        return
-    unsure = not in_transaction and may_write(met)
-    applied = f"{'at least ' if unsure else ''}{kept} of {total} statements applied"
-    if in_transaction:
-        applied = "rolled back" if kept == 0 else f"{applied}, the open transaction rolled back"
-    call.diagnostics.note(f"interrupted{where}: {applied}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Never
 
 import typer
 
@@ -13,9 +13,8 @@ from katax_cli.cli.shell.group import Group
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.options import limit, one_of
 from katax_cli.cli.shell.output import FORMATS, Manner
-from katax_cli.cli.shell.scope import probing_scope
-from katax_cli.cli.shell.watch import watch
-from katax_cli.errors import ConfigError
+from katax_cli.cli.shell.scope import Scope, probing_scope
+from katax_cli.cli.shell.watch import refuse_file, watch
 from katax_cli.services.backup.age import backup_checker
 from katax_cli.services.health.probe import PROBE_SECONDS, HealthChecker, Prober
 from katax_cli.services.runtime.decisions import HostCopy
@@ -54,37 +53,18 @@ def check(
         return show_history(call, names or [])
     one_of("status", ("degraded", "unhealthy"))(fail_on)
     every = limit(interval)
-    if watching and call.shared.output not in (None, "-"):
-        raise ConfigError("--watch does not end, so -o cannot write a whole file; redirect stdout")
+    if watching:
+        refuse_file(call)
     seconds = PROBE_SECONDS if call.shared.timeout is None else call.shared.timeout
     with probing_scope(call, names or []) as chosen:
         call.note_unused(chosen.profile)
         for wrong in chosen.profile.cron.wrong.values():
             call.diagnostics.note(f"{wrong}; this job does not run, see 'katax cron check'")
-        policy = chosen.profile.health
-        checker = HealthChecker(
-            chosen.profile.name,
-            chosen.databases,
-            policy=policy,
-            steady=watching,
-            prober=prober(call, chosen.profile),
-            tripped=HostCopy(chosen.profile.home, chosen.profile.name).refusal,
-            backup=backup_checker(chosen.profile),
-        )
-
+        checker = checker_of(chosen, steady=watching)
         if watching:
-            from katax_cli.services.state import reporter
-
-            watched = reporter.report(chosen.runtime, "health --watch")
-
-            def look() -> list[bytes]:
-                report = checker.check(seconds=seconds)
-                watched.checked(report)
-                return [view(call.out, report, policy)]
-
-            watch(call, every=every, work=look)
+            watch_health(chosen, checker, seconds=seconds, every=every)
         report = checker.check(seconds=seconds)
-        call.out.raw(view(call.out, report, policy))
+        call.out.raw(view(call.out, report, chosen.profile.health))
     return exit_code(report, call.out.format, fail_on)
 
 
@@ -110,6 +90,35 @@ def serve(
     from katax_cli.cli.health.serve import serve
 
     return serve(call, names or [], host=host, port=port, insecure=insecure)
+
+
+def checker_of(chosen: Scope, *, steady: bool) -> HealthChecker:
+    """What checks the connections; `steady`: a change of status shows only when it lasts."""
+    profile = chosen.profile
+    return HealthChecker(
+        profile.name,
+        chosen.databases,
+        policy=profile.health,
+        steady=steady,
+        prober=prober(chosen.call, profile),
+        tripped=HostCopy(profile.home, profile.name).refusal,
+        backup=backup_checker(profile),
+    )
+
+
+def watch_health(chosen: Scope, checker: HealthChecker, *, seconds: float, every: float) -> Never:
+    """Shows a report every so many seconds, and writes each to the state database."""
+    from katax_cli.services.state.reporter import report
+
+    call = chosen.call
+    state = report(chosen.runtime, "health --watch")
+
+    def look() -> list[bytes]:
+        checked = checker.check(seconds=seconds)
+        state.checked(checked)
+        return [view(call.out, checked, chosen.profile.health)]
+
+    watch(call, every=every, work=look)
 
 
 def prober(call: Invocation, profile: Profile) -> Callable[[Database], Prober] | None:

@@ -30,6 +30,12 @@ def watch(call: Invocation, *, every: float, work: Callable[[], Iterable[bytes]]
             SYSTEM.sleep(max(0.0, every - (SYSTEM.monotonic() - started)))
 
 
+def refuse_file(call: Invocation) -> None:
+    """Raises ConfigError for `-o FILE`: it takes its name when the command succeeds, which a watch never does."""
+    if call.shared.output not in (None, "-"):
+        raise ConfigError("--watch does not end, so -o cannot write a whole file; redirect stdout")
+
+
 def watch_answers(
     call: Invocation,
     target: Target,
@@ -42,8 +48,7 @@ def watch_answers(
     Each round has the time of one command. A server that is not available is shown, and asked again; any other error
     ends it. JSON is one value a line.
     """
-    if call.shared.output not in (None, "-"):
-        raise ConfigError("--watch does not end, so -o cannot write a whole file; redirect stdout")
+    refuse_file(call)
     seconds = INTERACTIVE_SECONDS if call.shared.timeout is None else call.shared.timeout
     drawn = call.streams.width is not None and call.out.format == "table"
     with scope(call, target, endless=True) as chosen, SpooledTemporaryFile(_IN_MEMORY) as spool:

@@ -193,18 +193,21 @@ def _foreground(group: int) -> Iterator[None]:
     try:
         with _ignoring(signal.SIGTTOU):
             ours = os.tcgetpgrp(terminal)
-            mine = ours == os.getpgrp()
-            if mine:
-                with suppress(OSError):
-                    os.tcsetpgrp(terminal, group)
+            if ours != os.getpgrp():
+                yield
+                return
+            _give(terminal, group)
             try:
                 yield
             finally:
-                if mine:
-                    with suppress(OSError):
-                        os.tcsetpgrp(terminal, ours)
+                _give(terminal, ours)
     finally:
         os.close(terminal)
+
+
+def _give(terminal: int, group: int) -> None:
+    with suppress(OSError):  # no such group any more
+        os.tcsetpgrp(terminal, group)
 
 
 def _terminal() -> int | None:
