@@ -1,12 +1,10 @@
 """The cache object, as applications use it; its commands are in tests/cli/cache/test_commands.py."""
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from katax_cli.errors import QueryError
 from katax_cli.services.cache.cache import TTL_NAMES, Cache
 from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.redis.values import decode, positive_ms, to_stored
@@ -44,13 +42,6 @@ def test_what_is_missing(cache: Cache) -> None:
     assert cache.delete() == 0
 
 
-def test_keys_have_the_prefix(cache: Cache, redis: RedisDatabase) -> None:
-    cache.set("k", 1)
-
-    assert redis.redis("GET", f"{PREFIX}k") == b"1"
-    assert redis.redis("GET", "k") is None
-
-
 def test_lifetimes(cache: Cache, redis: RedisDatabase) -> None:
     cache.set("k", 1)
     assert cache.ttl("k") == -1
@@ -60,15 +51,6 @@ def test_lifetimes(cache: Cache, redis: RedisDatabase) -> None:
     assert 60 < cache.ttl("k") <= 91
     assert cache.expire("k", 1000) is True
     assert 900 < cache.ttl("k") <= 1000
-
-
-@pytest.mark.parametrize("ttl", [0, -1, 0.0001])
-def test_a_lifetime_that_is_none(ttl: float, cache: Cache) -> None:
-    with pytest.raises(ValueError) as error:
-        cache.set("k", 1, ttl=ttl)
-
-    assert "expected more than 0" in str(error.value)
-    assert cache.get("k") is None
 
 
 def test_milliseconds() -> None:
@@ -115,21 +97,6 @@ def test_raw_bytes(cache: Cache) -> None:
 
     assert cache.get_raw("k") == bytes(range(256))
     assert isinstance(cache.get("k"), str)
-
-
-def test_a_key_of_another_type(cache: Cache, redis: RedisDatabase) -> None:
-    redis.redis("LPUSH", f"{PREFIX}k", 1)
-
-    with pytest.raises(QueryError) as error:
-        cache.get("k")
-    assert "WRONGTYPE" in str(error.value)
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf, {1, 2}])
-def test_what_json_cannot_hold(value: Any, cache: Cache) -> None:
-    with pytest.raises(ValueError):
-        cache.set("k", value)
-    assert cache.get("k") is None
 
 
 @pytest.mark.parametrize(

@@ -55,15 +55,6 @@ def test_every_key_comes_back_as_it_was_called(cache: Cache) -> None:
     assert cache.delete(*AWKWARD) == len(AWKWARD)
 
 
-def test_the_prefix_matches_nothing_but_itself(cache: Cache) -> None:
-    cache.set("mine", 1)
-    raw(cache, "SET", "app1xx:not-mine", "1")
-    raw(cache, "SET", "other", "1")
-
-    assert cache.clear("*") == 1
-    assert keys(cache) == {b"app1xx:not-mine", b"other"}
-
-
 def test_values_are_stored_as_javascript_writes_them(cache: Cache) -> None:
     cache.mset({"a": 1.0, "b": {"x": [None, True, "é"]}, "c": "text"})
 
@@ -71,7 +62,7 @@ def test_values_are_stored_as_javascript_writes_them(cache: Cache) -> None:
     assert stored == [b"1", '{"x":[null,true,"é"]}'.encode(), b'"text"']
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), object(), {"x": float("-inf")}])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), object(), {1, 2}, {"x": float("-inf")}])
 def test_what_json_cannot_hold_is_refused_before_anything_is_sent(cache: Cache, value: Any) -> None:
     with pytest.raises(ValueError):
         cache.set("k", value)
@@ -109,7 +100,7 @@ def test_a_lifetime_is_more_than_nothing(cache: Cache, ttl: float) -> None:
         lambda: cache.mset({"k": 1}, ttl),
         lambda: cache.expire("k", ttl),
     ):
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match="expected more than 0"):
             store()
     assert keys(cache) == set()
 

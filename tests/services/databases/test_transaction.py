@@ -1,19 +1,18 @@
 """Transactions on three engines: blocks, callables, savepoints, and begin and commit by hand."""
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from katax_cli.errors import KataxError, OutcomeUnknown, QueryError, Refused, Unavailable, WrongEngine
+from katax_cli.errors import KataxError, QueryError, Refused, WrongEngine
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.databases.statements import Queries
 from katax_cli.services.databases.transaction import Transaction
 from katax_cli.services.runtime.runtime import Runtime
 from tests.servers import Server
-from tests.servers.fixtures import MakeFresh, MakeProxy, Target
+from tests.servers.fixtures import MakeFresh, Target
 from tests.services.profiles import profile
 
 
@@ -224,86 +223,6 @@ def test_a_stream_in_a_transaction(db: SqlDatabase) -> None:
         assert transaction.execute_many("insert into t values (?)", [(3,), (4,)]) == 2
 
     assert numbers(db) == [1, 2, 3, 4]
-
-
-def test_the_whole_callable_is_run_again_after_a_deadlock(fresh: MakeFresh, tmp_path: Path) -> None:
-    """Two transactions lock two rows in opposite order; the server ends one, whose callable starts over."""
-    extra = "[retry]\nattempts = 20\ninitial = 0.01\n"
-    with Runtime(profile(tmp_path, {"main": fresh("postgresql").url}, extra=extra)) as runtime:
-        db = cast(SqlDatabase, runtime.database("main"))
-        db.execute("create table t (n int primary key, touched int default 0)")
-        add_row = "insert into t (n) values (?)"
-        db.execute_many(add_row, [(1,), (2,)])
-        both = threading.Barrier(2, timeout=60)
-        starts: list[int] = []
-
-        def crossing(first: int, second: int) -> None:
-            def work(transaction: Transaction) -> None:
-                starts.append(first)
-                transaction.execute("update t set touched = touched + 1 where n = ?", [first])
-                if len(starts) <= 2:
-                    both.wait()
-                transaction.execute("update t set touched = touched + 1 where n = ?", [second])
-
-            db.transaction(work)
-
-        threads = [threading.Thread(target=crossing, args=pair) for pair in ((1, 2), (2, 1))]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(timeout=60)
-
-        # On a busy machine it may take the first row again before the other one is awake, for a second deadlock.
-        assert len(starts) >= 3
-        assert db.query("select touched from t") == [{"touched": 2}, {"touched": 2}]
-
-
-def test_a_block_raises_instead(fresh: MakeFresh, tmp_path: Path) -> None:
-    """What stands in a `with` cannot be run again."""
-    with Runtime(profile(tmp_path, {"main": fresh("postgresql").url})) as runtime:
-        db = cast(SqlDatabase, runtime.database("main"))
-        with pytest.raises(KataxError) as error, db.transaction() as transaction:
-            transaction.execute("do $$ begin raise exception using errcode = '40001'; end $$")
-
-    assert isinstance(error.value, Unavailable)
-
-
-@pytest.mark.parametrize("name", ["postgresql", "mysql"])
-def test_a_commit_without_answer_is_unknown(
-    name: str, fresh: MakeFresh, proxy: MakeProxy, tmp_path: Path
-) -> None:
-    """It was sent, the wire broke: katax does not say that it failed, and does not send it again."""
-    target = fresh(name)
-    door = proxy(target)
-    with Runtime(profile(tmp_path, {"main": door.url, "direct": target.url})) as runtime:
-        direct = cast(SqlDatabase, runtime.database("direct"))
-        direct.execute("create table t (n int primary key)")
-        db = cast(SqlDatabase, runtime.database("main"))
-        with pytest.raises(OutcomeUnknown), db.transaction() as transaction:  # noqa: PT012 - the block is what raises
-            add(transaction, 1)
-            door.cut_after(b"COMMIT", forward=True)
-
-        assert numbers(direct) == [1]
-
-
-@pytest.mark.parametrize("name", ["postgresql", "mysql"])
-def test_a_wire_that_breaks_before_the_commit_lost_nothing(
-    name: str, fresh: MakeFresh, proxy: MakeProxy, tmp_path: Path
-) -> None:
-    """The bad twin of the unknown: the server rolled it back, so it is unavailable and may be repeated."""
-    target = fresh(name)
-    door = proxy(target)
-    with Runtime(profile(tmp_path, {"main": door.url, "direct": target.url})) as runtime:
-        direct = cast(SqlDatabase, runtime.database("direct"))
-        direct.execute("create table t (n int primary key)")
-        db = cast(SqlDatabase, runtime.database("main"))
-        with pytest.raises(Unavailable), db.transaction() as transaction:  # noqa: PT012 - the block is what raises
-            add(transaction, 1)
-            door.cut()
-            add(transaction, 2)
-
-        assert numbers(direct) == []
-        assert db.query("select count(*) as n from t") == [{"n": 0}]
 
 
 def test_a_server_ends_a_transaction_that_idles(
