@@ -202,9 +202,9 @@ def retry(
     repeater = _Repeater(
         policy,
         delay_for=plain(delay, "delay") if callable(delay) else None,
-        should_retry=should_retry or is_transient_error,
-        retry_on_result=retry_on_result,
-        on_retry=on_retry,
+        should_retry=plain(should_retry or is_transient_error, "should_retry"),
+        is_unwanted=plain(retry_on_result or (lambda _: False), "retry_on_result"),
+        on_retry=plain(on_retry or (lambda *_: None), "on_retry"),
         clock=clock,
     )
     return repeater.wrap
@@ -321,25 +321,15 @@ def _ignoring(ignore: Ignore | None) -> Callable[[Exception], bool]:
     return plain(ignore, "ignore")
 
 
-class _Repeater:
+class _Repeater(NamedTuple):
     """The settings of a retry, checked, and the loop."""
 
-    def __init__(
-        self,
-        policy: RetryPolicy,
-        *,
-        delay_for: DelayFor | None,
-        should_retry: ShouldRetry,
-        retry_on_result: Callable[[Any], bool] | None,
-        on_retry: OnRetry | None,
-        clock: Clock,
-    ) -> None:
-        self._policy = policy
-        self._delay_for = delay_for
-        self._should_retry = plain(should_retry, "should_retry")
-        self._is_unwanted = plain(retry_on_result or (lambda _: False), "retry_on_result")
-        self._on_retry = plain(on_retry or (lambda *_: None), "on_retry")
-        self._clock = clock
+    policy: RetryPolicy
+    delay_for: DelayFor | None
+    should_retry: ShouldRetry
+    is_unwanted: Callable[[Any], bool]
+    on_retry: OnRetry
+    clock: Clock
 
     def wrap(self, fn: Callable[P, T]) -> Callable[P, T]:
         plain(fn, "retry")
@@ -351,7 +341,7 @@ class _Repeater:
         return repeated
 
     def _run(self, fn: Callable[[], T]) -> T:
-        repeats = Repeats(self._policy, self._clock, delay_for=self._delay_for)
+        repeats = Repeats(self.policy, self.clock, delay_for=self.delay_for)
         while True:
             try:
                 with sole_owner():
@@ -361,15 +351,15 @@ class _Repeater:
                     raise
                 failed: Exception = error
             else:
-                if not self._is_unwanted(value) or (pause := repeats.pause()) is None:
+                if not self.is_unwanted(value) or (pause := repeats.pause()) is None:
                     return value
                 failed = UnwantedResult(value)
-            self._on_retry(repeats.failed, failed)
+            self.on_retry(repeats.failed, failed)
             del failed  # its traceback holds this frame
-            self._clock.sleep(pause)
+            self.clock.sleep(pause)
 
     def _pause(self, error: Exception, repeats: Repeats) -> float | None:
-        if isinstance(error, _NEVER_REPEATED) or not self._should_retry(error):
+        if isinstance(error, _NEVER_REPEATED) or not self.should_retry(error):
             return None
         return repeats.pause(overloaded=_is_overload(error))
 

@@ -130,20 +130,6 @@ def test_close_names_what_is_out(make_pool: MakePool, sql_engine: Target) -> Non
 
 
 @pytest.mark.parametrize("name", ["postgresql", "mysql"])
-def test_a_refused_login_surfaces_after_one_attempt(
-    make_pool: MakePool, proxy: MakeProxy, fresh: MakeFresh, name: str
-) -> None:
-    wire = proxy(fresh(name))
-    pool, engine = make_pool(wire.url, password="wr0ng-s3cr3t")
-    with pytest.raises(Exception, match=r"(?i)password|denied") as error:
-        pool.acquire()
-    assert engine.classify(error.value).kind is FailureKind.AUTHENTICATION
-    assert "wr0ng-s3cr3t" not in str(error.value)
-    assert wire.connections == 1
-    assert pool.stats().total == 0
-
-
-@pytest.mark.parametrize("name", ["postgresql", "mysql"])
 def test_a_killed_server_is_noticed_and_the_restarted_one_used(
     make_pool: MakePool, throwaway: Throwaway, clock: AheadClock, name: str
 ) -> None:

@@ -250,23 +250,6 @@ class TestPool:
         assert single.query("SELECT 1 AS n", timeout=PATIENCE) == [{"n": 1}]
         assert (single.pool_stats().total, single.pool.counters()["opened"]) == (1, 1)
 
-    def test_closing_names_what_is_out(self, single: SqlDatabase) -> None:
-        held, finish = Barrier(2), Barrier(2)
-
-        def work() -> None:
-            with single.session():
-                held.wait()
-                finish.wait()
-
-        thread = Thread(target=work, name="nightly-report")
-        thread.start()
-        held.wait()
-        (out,) = single.close()
-        assert "nightly-report" in out
-        finish.wait()
-        thread.join()
-        assert single.pool_stats().total == 0
-
 
 @pytest.mark.parametrize("name", ["postgresql", "mysql"])
 def test_idle_connections_beyond_the_least_are_closed_and_old_ones_replaced(
