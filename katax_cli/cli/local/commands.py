@@ -34,9 +34,10 @@ def stop(call: Invocation) -> ExitCode:
     """Stop the embedded server after it saved its data; exit 1 when none runs."""
     from katax_cli.services.redis import embedded as local
 
-    if call.only_planned(folder=call.home(), stopped=False):
+    home = call.home()
+    if call.only_planned(folder=home, stopped=False):
         return ExitCode.DONE
-    stopped = local.stop(Path(call.home()))
+    stopped = local.stop(Path(home))
     if stopped is None:
         call.diagnostics.note("no embedded server runs for this folder")
         return ExitCode.NO

@@ -36,6 +36,14 @@ class Diagnostics:
     errors: list[str] = field(default_factory=list)
     above: list[Callable[[str], None]] = field(default_factory=list)
     """The function that writes a line above a bar that is shown, if one is."""
+    noted: set[str] = field(default_factory=set)
+    logs: bool = False
+
+    def note_once(self, text: str) -> None:
+        """A note that may come up again in one command, as it uses a profile more than once."""
+        if text not in self.noted:
+            self.noted.add(text)
+            self.note(text)
 
     def note(self, text: str) -> None:
         """One line for people; nothing under `-q` or `-f json`."""
@@ -80,7 +88,13 @@ class Diagnostics:
 
     @contextmanager
     def log(self, level: str, format: str) -> Iterator[None]:
-        """Shows what katax logs from `level` on, as lines for people or one JSON object each; `off`: nothing."""
+        """Shows what katax logs from `level` on, as lines for people or one JSON object each; `off`: nothing.
+
+        Within another one, of a command that uses two profiles, that one stays.
+        """
+        if self.logs:
+            yield
+            return
         import logging
 
         logger = logging.getLogger("katax")
@@ -90,9 +104,11 @@ class Diagnostics:
         logger.setLevel(_LEVELS.get(level, level.upper()))
         logger.propagate = False
         logger.addHandler(handler)
+        self.logs = True
         try:
             yield
         finally:
+            self.logs = False
             logger.removeHandler(handler)
             logger.level, logger.propagate = before
 

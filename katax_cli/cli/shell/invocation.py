@@ -42,7 +42,7 @@ class Invocation(NamedTuple):
 
         profile = load_profile(name or self.shared.profile, url=self.url)
         for note in profile.notes:
-            self.diagnostics.note(note)
+            self.diagnostics.note_once(note)
         return profile
 
     def note_unused(self, profile: Profile) -> None:
@@ -56,7 +56,7 @@ class Invocation(NamedTuple):
     def note_built_in(self, profile: Profile) -> None:
         """Says that the built-in profile is used because there is no other one."""
         if profile.name == "local" and profile.source is None and not profile.explicit:
-            self.diagnostics.note(
+            self.diagnostics.note_once(
                 "no configuration found: using the built-in profile 'local' "
                 "(SQLite and an embedded Redis in .katax/); 'katax profile init' writes one"
             )

@@ -55,18 +55,17 @@ def serve(
     ] = False,
 ) -> None:
     """Serve until TERM, which drains; a second signal forces. Also /live, /ready and /metrics."""
-    from katax_cli.cli.ws.run import configured, run_server, secret_option
+    from katax_cli.cli.ws.run import run_server, secret_option
 
-    settings = configured(call.profile(), name)
-    settings = settings._replace(
-        host=host or settings.host,
-        port=settings.port if port is None else port,
-        path=path or settings.path,
-        redis=redis or settings.redis,
-        auth_token=secret_option("--auth-token", auth_token) or settings.auth_token,
-        cors=tuple(cors or settings.cors),
-    )
-    run_server(call, settings, insecure=insecure)
+    given = {
+        "host": host or None,
+        "port": port,
+        "path": path or None,
+        "redis": redis or None,
+        "auth_token": secret_option("--auth-token", auth_token),
+        "cors": tuple(cors) if cors else None,
+    }
+    run_server(call, name, given, insecure=insecure)
 
 
 @group.command("emit")

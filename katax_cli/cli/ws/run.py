@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -70,15 +70,17 @@ def json_or_text(data: bytes) -> Any:
         return text
 
 
-def run_server(call: Invocation, settings: WsSettings, *, insecure: bool) -> None:
-    """Serves on this process until a signal."""
+def run_server(call: Invocation, name: str | None, given: Mapping[str, Any], *, insecure: bool) -> None:
+    """Serves on this process until a signal; what is given, and not None, stands for what the profile says."""
     from katax_cli.services.state.reporter import report
     from katax_cli.services.ws.report import SocketReport
     from katax_cli.services.ws.server import Sockets
 
-    profile = call.profile()
-    refuse_unnamed(call, profile)
     with call.runtime(seconds=None) as runtime, ended_by_signals() as ending:
+        profile = runtime.profile
+        refuse_unnamed(call, profile)
+        changes = {key: value for key, value in given.items() if value is not None}
+        settings = configured(profile, name)._replace(**changes)
         redis = None
         if settings.redis is not None:
             redis = runtime.redis(_redis_settings(profile, settings.redis))

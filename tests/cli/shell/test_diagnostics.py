@@ -61,6 +61,18 @@ def test_at_a_terminal_what_is_longer_goes_on_at_a_blank() -> None:
     assert len(piped.getvalue().splitlines()) == 6
 
 
+def test_two_profiles_of_one_command_share_its_log_and_their_notes() -> None:
+    said = io.StringIO()
+    diagnostics = Diagnostics(said)
+    with diagnostics.log("info", "console"), diagnostics.log("debug", "json"):
+        logging.getLogger("katax.query").info("slow")
+    logging.getLogger("katax.query").error("of nobody")
+    for _ in range(2):
+        diagnostics.note_once("a note on the profile")
+
+    assert said.getvalue() == "info katax.query: slow\na note on the profile\n"
+
+
 def test_an_echoed_ctrl_c_does_not_share_its_line_with_the_prompt() -> None:
     for width, said in ((80, "\n"), (None, "")):
         stream = io.StringIO()
