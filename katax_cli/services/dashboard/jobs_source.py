@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from typing import NamedTuple
 
 from katax_cli.core.clock import Clock
 from katax_cli.errors import KataxError
 from katax_cli.profiles.model.model import Profile
-from katax_cli.services.cron.definition.jobs import Job, Lookup
-from katax_cli.services.cron.ledger.values import Run
+from katax_cli.services.cron.definition.jobs import Job
+from katax_cli.services.cron.ledger.values import Run, job_status
 from katax_cli.services.cron.manage import Cron
 from katax_cli.services.dashboard.sources import Answered
 from katax_cli.services.state.store import FileId, file_id
@@ -82,7 +81,16 @@ class JobsWatch:
 
     def _seen(self, cron: Cron, jobs: Sequence[Job], active: Sequence[Run], now: float) -> Jobs:
         lookup, running = cron.lookup, Counter(run.job for run in active)
-        rows = [_status(job, lookup, self._last.get(job.name), running[job.name], now) for job in jobs]
+        rows = [
+            job_status(
+                job,
+                self._last.get(job.name),
+                enabled=job.is_enabled(lookup),
+                running=running[job.name],
+                now=now,
+            )
+            for job in jobs
+        ]
         return Jobs(now, tuple(rows), "; ".join(cron.notes) or None)
 
     def close(self) -> None:
@@ -98,27 +106,6 @@ class JobsWatch:
 
 def _ended(run: Run) -> tuple[int, int]:
     return run.finished_at or 0, run.scheduled_at
-
-
-def _status(job: Job, lookup: Lookup, last: Run | None, running: int, now: float) -> JobStatus:
-    on = job.is_enabled(lookup)
-    next_at = job.schedule.after(now) if on else None
-    ended = None if last is None or last.finished_at is None else last.finished_at / 1000
-    return JobStatus(
-        name=job.name,
-        schedule=job.schedule.text,
-        timezone=job.timezone,
-        enabled=on,
-        running=running,
-        next_at=_moment(next_at, job),
-        last_state=last.state if last else None,
-        last_reason=last.reason if last else None,
-        last_finished_at=_moment(ended, job),
-    )
-
-
-def _moment(seconds: float | None, job: Job) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, job.schedule.zone)
 
 
 def job_run(run: Run) -> JobRun:

@@ -6,7 +6,6 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
 from logging import getLogger
 
 from katax_cli.core.clock import SYSTEM
@@ -18,7 +17,7 @@ from katax_cli.profiles.model.model import Profile
 from katax_cli.services.cron.definition.catalog import timezone_of
 from katax_cli.services.cron.definition.jobs import Job, JobCondition, job_named
 from katax_cli.services.cron.identity import daemon_id, host_name
-from katax_cli.services.cron.ledger.values import Run
+from katax_cli.services.cron.ledger.values import Run, job_status
 from katax_cli.services.cron.run.execution import JobContext
 from katax_cli.services.cron.run.scheduler import SHUT_DOWN, MemoryRunLedger, Scheduler
 from katax_cli.snapshot import JobStatus
@@ -129,19 +128,9 @@ class ProgramCron:
         return job_named(self._scheduler.jobs.values(), name)
 
     def _status(self, job: Job) -> JobStatus:
-        last = self._last.get(job.name)
-        on = job.is_enabled()
-        next_at = job.schedule.after(SYSTEM.now()) if on else None
-        return JobStatus(
-            name=job.name,
-            schedule=job.schedule.text,
-            timezone=job.timezone,
-            enabled=on,
-            running=sum(run.job == job.name for run in self._scheduler.running()),
-            next_at=None if next_at is None else datetime.fromtimestamp(next_at, job.schedule.zone),
-            last_state=last.state if last else None,
-            last_reason=last.reason if last else None,
-            last_finished_at=_moment(last, job),
+        running = sum(run.job == job.name for run in self._scheduler.running())
+        return job_status(
+            job, self._last.get(job.name), enabled=job.is_enabled(), running=running, now=SYSTEM.now()
         )
 
     def _ended(self, run: Run) -> None:
@@ -162,9 +151,3 @@ class ProgramCron:
                 self._scheduler.tick()
                 next_at = self._scheduler.next_at
             self._changed.wait(_BEAT if next_at is None else min(_BEAT, max(0.0, next_at - SYSTEM.now())))
-
-
-def _moment(run: Run | None, job: Job) -> datetime | None:
-    if run is None or run.finished_at is None:
-        return None
-    return datetime.fromtimestamp(run.finished_at / 1000, job.schedule.zone)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Literal
 from uuid import uuid4
 
-from katax_cli.snapshot import JobState
+from katax_cli.services.cron.definition.jobs import Job
+from katax_cli.snapshot import JobState, JobStatus
 
 Trigger = Literal["schedule", "manual", "init"]
 
@@ -76,3 +78,23 @@ Remaining = Callable[[Run, int], Run | None]
 def unless_accounted(run: Run, until: int) -> Run | None:
     """All of a run that begins later, nothing of any other: for single occurrences."""
     return run if run.trigger != "schedule" or run.scheduled_at > until else None
+
+
+def job_status(job: Job, last: Run | None, *, enabled: bool, running: int, now: float) -> JobStatus:
+    """A job as people see it; `last` is the run that ended last."""
+
+    def moment(seconds: float | None) -> datetime | None:
+        return None if seconds is None else datetime.fromtimestamp(seconds, job.schedule.zone)
+
+    ended = None if last is None or last.finished_at is None else last.finished_at / 1000
+    return JobStatus(
+        name=job.name,
+        schedule=job.schedule.text,
+        timezone=job.timezone,
+        enabled=enabled,
+        running=running,
+        next_at=moment(job.schedule.after(now)) if enabled else None,
+        last_state=last.state if last else None,
+        last_reason=last.reason if last else None,
+        last_finished_at=moment(ended),
+    )
