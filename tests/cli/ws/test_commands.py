@@ -391,8 +391,8 @@ def test_the_built_in_profile_has_to_be_named() -> None:
 def test_a_note_on_the_profile_is_written_once(tmp_path: Path) -> None:
     file = write_profile(tmp_path, {"main": "postgresql://app@127.0.0.1:1/app"})
     file.write_text(file.read_text() + 'password_file = "password"\n')
-    (tmp_path / "profiles" / "password").write_text("s3cr3t\n")
-    (tmp_path / "profiles" / "password").chmod(0o644)
+    (tmp_path / "password").write_text("s3cr3t\n")
+    (tmp_path / "password").chmod(0o644)
 
     done = katax("ws", "serve", "--redis", "nowhere")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 from collections.abc import Callable
-from threading import Event
+from threading import Barrier, Event, Thread
 from types import ModuleType
 
 import pytest
@@ -31,11 +31,12 @@ from katax_cli.errors import (
 from katax_cli.resilience import CircuitBreaker
 from katax_cli.services.calls.event_loop import warn_of_blocking
 from katax_cli.services.calls.guard import Guard, Safety, Sent, is_doubtful, may_repeat, translate
-from katax_cli.services.calls.left_behind import BoundedCallTimeout
+from katax_cli.services.calls.left_behind import TookTooLong
 from katax_cli.services.calls.watchdog import watchdog
 from tests.fake_clock import FakeClock
 from tests.servers import free_port
 from tests.services.line_server import Answered, HungUp, LineServer, Move, ask, classify, line_server
+from tests.waiting import until
 
 STEADY = RetryPolicy(attempts=3, initial=1.0, max=10.0, total=45.0, jitter=False)
 Attempt = Callable[[Sent], bytes]
@@ -459,7 +460,7 @@ def test_a_connect_that_was_left_behind_is_unreachable_and_repeated() -> None:
 
     def attempt(_sent: Sent) -> None:
         tries.append(1)
-        raise BoundedCallTimeout("connecting to 'main'", 2.0)
+        raise TookTooLong("connecting to 'main'", 2.0)
 
     with pytest.raises(Unavailable) as error:
         guard_of(FakeClock()).call(attempt, deadline=NEVER, safety=Safety.WRITE)
@@ -651,6 +652,57 @@ def test_what_an_interrupt_leaves_in_doubt(
     with pytest.raises(KeyboardInterrupt) as interrupt:
         guard.call(attempt, deadline=NEVER, safety=safety)
     assert (doubt_of(interrupt.value) is not None) == doubtful
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_of_a_hundred_threads_at_most_k_reach_the_server_half_open(k: int) -> None:
+    clock, barrier = FakeClock(), Barrier(100)
+    answers: list[bytes] = []
+    refusals: list[BreakerOpen] = []
+    breaker = CircuitBreaker(clock=clock, half_open_calls=k)
+    breaker.force_open(1.0)
+    clock.at = 1.0
+    guard = guard_of(clock, breaker=breaker)
+
+    def call() -> None:
+        barrier.wait()
+        try:
+            answers.append(guard.call(asking(server), deadline=NEVER, safety=Safety.READ))
+        except BreakerOpen as refusal:
+            refusals.append(refusal)
+            if len(refusals) == 100 - k:
+                server.release.set()
+
+    with line_server(afterwards="hang") as server:
+        threads = [Thread(target=call) for _ in range(100)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    assert (len(server.requests), len(answers), len(refusals)) == (k, k, 100 - k)
+    assert breaker.is_closed()
+
+
+def test_a_probe_that_hangs_on_the_server_does_not_keep_it_half_open() -> None:
+    clock = FakeClock()
+    breaker = CircuitBreaker(1, 60.0, half_open_max=30.0, clock=clock)
+    guard = guard_of(clock, breaker=breaker)
+    breaker.force_open(1.0)
+    clock.at = 1.0
+    with line_server("hang") as server:
+        hung = Thread(target=lambda: guard.call(asking(server), deadline=NEVER, safety=Safety.READ))
+        hung.start()
+        until(lambda: server.requests)
+        clock.at = 31.0
+        assert breaker.is_open()
+        clock.at = 91.0
+        guard.call(asking(server), deadline=NEVER, safety=Safety.READ)
+        assert breaker.is_closed()
+        server.release.set()
+        hung.join()
+
+    assert (breaker.is_closed(), len(server.requests)) == (True, 2)
 
 
 def test_the_watchdog_ends_a_call_that_hangs_on_the_server() -> None:
