@@ -150,8 +150,7 @@ class PostgresLoader(Loader):
             for statement in statements:
                 cast("SqlDatabase", server).execute(statement.replace("{name}", quoted, 1), timeout=FOREVER)
 
-    def problems(self, settings'); b=s.index('    def _schema_problems(')
-s=s[:a]+'''    def problems(self, settings: ConnectionSettings) -> list[str]:
+    def problems(self, settings: ConnectionSettings) -> list[str]:
         manifest = self._order.manifest
         with ThreadPoolExecutor(1, thread_name_prefix="katax-restore-schema") as beside:
             reading = beside.submit(self._schema, settings)
