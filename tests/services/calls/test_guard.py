@@ -31,7 +31,7 @@ from katax_cli.errors import (
 from katax_cli.resilience import CircuitBreaker
 from katax_cli.services.calls.event_loop import warn_of_blocking
 from katax_cli.services.calls.guard import Guard, Safety, Sent, is_doubtful, may_repeat, translate
-from katax_cli.services.calls.left_behind import TookTooLong
+from katax_cli.services.calls.left_behind import BoundedCallTimeout
 from katax_cli.services.calls.watchdog import watchdog
 from tests.fake_clock import FakeClock
 from tests.servers import free_port
@@ -460,7 +460,7 @@ def test_a_connect_that_was_left_behind_is_unreachable_and_repeated() -> None:
 
     def attempt(_sent: Sent) -> None:
         tries.append(1)
-        raise TookTooLong("connecting to 'main'", 2.0)
+        raise BoundedCallTimeout("connecting to 'main'", 2.0)
 
     with pytest.raises(Unavailable) as error:
         guard_of(FakeClock()).call(attempt, deadline=NEVER, safety=Safety.WRITE)
