@@ -268,7 +268,9 @@ def _unless_refused() -> Iterator[None]:
 def _is_read_otherwise(data: bytes, delimiter: str) -> bool:
     """True where a line may be the one at which PostgreSQL up to 17 ends a COPY, dropping what follows, or where it
     would drop quotes."""
-    return b"\n\\." in data or data.startswith(b"\\.") or has_stray_quotes(data, delimiter)
+    # A single character is found forty times as fast as three, and the server waits meanwhile.
+    may_end = b"\\" in data and (b"\n\\." in data or data.startswith(b"\\."))
+    return may_end or has_stray_quotes(data, delimiter)
 
 
 def _shown(cells: Sequence[object]) -> str:
