@@ -152,9 +152,14 @@ class _Loadable:
 
 @event.listens_for(Model, "mapper_configured", propagate=True)
 def _configure(mapper: Mapper[Any], kind: type) -> None:
-    """Has rows come back as the server has them, and names what was not loaded."""
+    """Has rows come back as the server has them, makes NULL of None, and names what was not loaded."""
     mapper.eager_defaults = True
     mapper.confirm_deleted_rows = mapper.version_id_col is not None
+    for column in mapper.columns:
+        for each in (column.type, *column.type._variant_mapping.values()):
+            # JSON's null, which `where(…, None)` does not find, is `JSON.NULL`.
+            if isinstance(each, sa.JSON):
+                each.none_as_null = True
     later = [*mapper.relationships, *(each for each in mapper.column_attrs if each.deferred)]
     for attribute in later:
         name = attribute.key

@@ -30,9 +30,7 @@ def change(
     state = _stored(row)
     mapper = mapper_of(type(row))
     given = settable(type(row), values, relationships=True)
-    by_mysql = on.dialect == "mysql"
-    several = by_mysql or len(mapper.tables) > 1 or _relates(state, given)
-    with kept([row, *related(given)]), unit(on, timeout=timeout, whole=several) as session:
+    with kept([row, *related(given)]), unit(on, timeout=timeout, whole=True) as session:
         session.add(row)
         for name, value in given.items():
             setattr(row, name, value)
@@ -40,10 +38,9 @@ def change(
                 flag_modified(
                     row, name
                 )  # what is equal to what was read may differ from what is there by now
-        writes = session.is_modified(row)
         session.flush()
-        if by_mysql or not writes:
-            _reread(session, row)
+        # Without names its loaded relationships would be gone.
+        _reread(session, row, [column.key for column in mapper.column_attrs if not column.deferred])
 
 
 def remove(row: DeclarativeBase, *, on: RunsStatements, timeout: Duration | None) -> None:
@@ -132,13 +129,7 @@ def shown(row: DeclarativeBase) -> str:
     return f"{type(row).__name__}({key})"
 
 
-def _relates(state: InstanceState[Any], given: Mapping[str, Any]) -> bool:
-    """True where relationships change with the row, which takes several statements."""
-    names = state.mapper.relationships.keys()
-    return any(name in given or state.attrs[name].history.has_changes() for name in names)
-
-
-def _reread(session: Any, row: DeclarativeBase, names: Sequence[str] | None = None) -> None:
+def _reread(session: Any, row: DeclarativeBase, names: Sequence[str]) -> None:
     try:
         session.refresh(row, names)
     except InvalidRequestError as error:

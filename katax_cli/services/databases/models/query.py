@@ -104,8 +104,14 @@ class ModelQuery(Generic[M]):
         given = {**(values or {}), **columns}
         mapper = mapper_of(self.model)
         several = len(mapper.tables) > 1 or any(name in mapper.relationships for name in given)
+        known = settable(self.model, given, relationships=True)
+        for name, column in mapper.columns.items():
+            has_default = column.default is not None or column.server_default is not None
+            # SQLAlchemy takes None for a value that is left out, and would have the default.
+            if has_default and not column.primary_key and known.get(name, name) is None:
+                known[name] = sa.null()
         with kept(related(given)):
-            made = self.model(**settable(self.model, given, relationships=True))
+            made = self.model(**known)
             with unit(self.on, timeout=timeout, whole=several or not returns_rows(self.on)) as session:
                 session.add(made)
         return made

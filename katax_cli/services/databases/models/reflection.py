@@ -15,7 +15,7 @@ from katax_cli.services.databases.builder.selection import RunsStatements
 from katax_cli.services.databases.models.model import Model
 from katax_cli.services.databases.models.unit import connection
 
-_TAKEN = frozenset(dir(Model))
+_TAKEN = frozenset({*dir(Model), "self"})
 
 
 def reflected(on: RunsStatements, name: str, *, timeout: Duration | None = None) -> type[Model]:
@@ -27,9 +27,16 @@ def reflected(on: RunsStatements, name: str, *, timeout: Duration | None = None)
         )
     class_name = "".join(word.capitalize() for word in table.name.split("_")) or "Reflected"
     kind = type(class_name, (Model,), {"__abstract__": True, "_katax_binding": on})
-    renamed = {f"{column.name}_": column for column in table.columns if column.name in _TAKEN}
+    renamed = {_free(column.name, table): column for column in table.columns if column.name in _TAKEN}
     registry(metadata=table.metadata).map_imperatively(kind, table, properties=renamed)
     return kind
+
+
+def _free(name: str, table: sa.Table) -> str:
+    """A name for the attribute of a column whose own is one of Model's."""
+    while name in _TAKEN or name in table.columns:
+        name += "_"
+    return name
 
 
 def _table(on: RunsStatements, name: str, timeout: Duration | None) -> sa.Table:

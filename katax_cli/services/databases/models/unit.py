@@ -9,7 +9,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
-from sqlalchemy.exc import StatementError
+from sqlalchemy.exc import InvalidRequestError, StatementError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
@@ -103,3 +103,5 @@ def _translating() -> Iterator[None]:
         if isinstance(error.orig, KataxError):
             raise error.orig from error
         raise ValueError(" ".join(str(error.orig).split())) from error
+    except InvalidRequestError as error:
+        raise ValueError(str(error)) from error

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from decimal import Decimal
+from typing import Any
 
 import pytest
 
-from katax_cli import KataxError, SqlDatabase, UnknownRecord
+from katax_cli import KataxError, NotNullViolation, SqlDatabase, UnknownRecord
 from tests.services.databases.models.people import LoginSession, Organization, User
 
 
@@ -33,6 +35,37 @@ def test_the_life_of_a_row(db: SqlDatabase) -> None:
     with pytest.raises(UnknownRecord) as gone:
         found.update(name="gone")
     assert str(gone.value) == "no record at 'User(1)'"
+
+
+def test_none_is_null_whatever_the_default(db: SqlDatabase) -> None:
+    """JSON's null is another value, which IS NULL does not find."""
+    db.execute("alter table organizations add column size int default 7")
+    sized: Any = db.model("organizations")
+
+    ada = User.create(email="ada@x.y", meta=None)
+    assert User.where("meta", None).count() == 1
+    ada.update(meta={}).update(meta=None)
+    User.create_many([{"email": "bob@x.y", "active": True, "meta": None}])
+    assert User.where("meta", None).count() == 2
+    with pytest.raises(NotNullViolation):
+        User.create(email="cleo@x.y", active=None)
+    assert (sized.create(name="a").size, sized.create(name="b", size=None).size) == (7, None)
+    assert sized.where("size", None).count() == 1
+
+
+def test_an_update_holds_what_the_server_made_of_it(db: SqlDatabase) -> None:
+    made = {
+        "postgresql": "n numeric(9,2), twice numeric generated always as (n * 2) stored",
+        "mysql": "n decimal(9,2), twice decimal(9,2) as (n * 2) stored",
+        "sqlite": "n integer, twice integer as (n * 2)",
+    }
+    db.execute(f"create table numbers (id int primary key, {made[db.dialect]})")
+    numbers: Any = db.model("numbers")
+
+    row = numbers.create(id=1, n=1)
+    assert row.update(n=Decimal("2.00") if db.dialect == "sqlite" else Decimal("1.999")).twice == 4
+    assert row.n == 2
+    assert row.update(n=None).twice is None
 
 
 def test_a_row_that_another_caller_changed(db: SqlDatabase) -> None:

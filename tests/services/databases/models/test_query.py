@@ -180,3 +180,9 @@ def test_many_rows_are_one_statement(db: SqlDatabase) -> None:
     assert db.table("fired").count() == 2
     db.table("organizations").create_many([{"id": 1000 + at, "name": "x"} for at in range(5001)])
     assert (db.table("fired").count(), db.table("organizations").count()) == (5, 5101)
+
+
+def test_a_key_of_other_columns_finds_nothing_by_chance(db: SqlDatabase) -> None:
+    for id in ((), (1, 2), {"name": 1}):
+        with pytest.raises(ValueError):
+            User.find_by_id(id)

@@ -33,3 +33,12 @@ def test_what_is_none(db: SqlDatabase) -> None:
         db.model("usres")
     with pytest.raises(ValueError):
         db.model("users; drop table users")
+
+
+def test_columns_that_are_named_as_what_a_model_has(db: SqlDatabase) -> None:
+    db.execute("create table t (id int primary key, query int, query_ int, self int)")
+    kind: Any = db.model("t")
+
+    row = kind.create({"id": 1, "query": 2, "query_": 3, "self": 4})
+    assert (row.query__, row.query_, row.self_) == (2, 3, 4)
+    assert kind.where("query", 2).where("query_", 3).where("self", 4).count() == 1
