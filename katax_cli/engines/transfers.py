@@ -197,7 +197,7 @@ def one_or_zero(value: Any) -> Any:
     return _WORDS.get(value.lower(), value) if isinstance(value, str) else value
 
 
-_OFFSET = re.compile(r"(.*\d{2}:\d{2}(?::\d{2})?(?:\.\d+)?) ?(Z|[+-]\d{2}(?::?\d{2})?)\Z")
+_OFFSET = re.compile(r"(.*\d{2}:\d{2}(?::\d{2})?(?:\.\d+)?) ?(Z|[+-]\d{2}(?::?\d{2}(?::\d{2})?)?)\Z")
 
 
 def in_utc(value: Any) -> Any:
@@ -216,7 +216,10 @@ def in_utc(value: Any) -> Any:
     from datetime import UTC, datetime
 
     offset = offset if len(offset) > 3 else f"{offset}:00"
-    return datetime.fromisoformat(f"{moment}{offset}").astimezone(UTC).replace(tzinfo=None).isoformat(" ")
+    try:
+        return datetime.fromisoformat(f"{moment}{offset}").astimezone(UTC).replace(tzinfo=None).isoformat(" ")
+    except OverflowError as error:
+        raise ValueError(f"{value} is no moment of the years 1 to 9999 in UTC") from error
 
 
 _BEHIND_TIME = re.compile(r"[+Z]|:\d\d(?:\.\d+)? ?-")

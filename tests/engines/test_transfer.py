@@ -95,6 +95,9 @@ def test_forms_of_times_bytes_and_types() -> None:
     assert in_utc("2020-01-01T12:00:00.5Z") == "2020-01-01T12:00:00.5"
     assert in_utc("2020-01-01 00:30:00+0530") == "2019-12-31 19:00:00"
     assert in_utc("0000-00-00") == "0000-00-00"
+    assert in_utc("1890-01-01 00:00:00-00:14:44") == "1890-01-01 00:14:44"
+    with pytest.raises(ValueError, match="9999-12-31 23:59:59-05 is no moment of the years 1 to 9999 in UTC"):
+        in_utc("9999-12-31 23:59:59-05")
     assert (from_hex("\\x"), from_hex("é")) == (b"", b"\xc3\xa9")
     with pytest.raises(ValueError, match="hexadecimal"):
         from_hex("\\x0")

@@ -27,6 +27,7 @@ from katax_cli.services.transfer.tables import (
     check_columns,
     existing_table,
     prepare,
+    refuse_rewritten,
     sql_of,
     transfer_table,
 )
@@ -92,7 +93,7 @@ class Copy:
         inconsistent; KataxError for a row that the target refuses: the batches before it stay.
         """
         self.target.settings.refuse_read_only()
-        with self.source.transaction(timeout=FOREVER) as snapshot:
+        with self.source.transaction(timeout=FOREVER, isolation="repeatable read") as snapshot:
             prepare(snapshot)
             reports = self._reports(snapshot)
             positions = [self._position(one) for one in reports]
@@ -185,6 +186,7 @@ class Copy:
         position = ledger.begin(lambda there: _has_rows(there, name)) if at is None else at
         if position.state == "done":
             return
+        refuse_rewritten(snapshot, one.table)
         if one.creation is not None:
             session.execute(one.creation)
         with session.transaction() as transaction:

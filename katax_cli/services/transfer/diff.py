@@ -13,10 +13,18 @@ from katax_cli.core.text.duration import FOREVER
 from katax_cli.core.text.text import hex_text
 from katax_cli.engines.base import Row, TableColumn
 from katax_cli.errors import ConfigError
+from katax_cli.services.databases.origin import Isolation
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.databases.transaction import Transaction
 from katax_cli.services.tables.truncate import sql_of as tables_sql
-from katax_cli.services.transfer.tables import TransferTable, existing_table, prepare, sql_of, transfer_table
+from katax_cli.services.transfer.tables import (
+    TransferTable,
+    existing_table,
+    prepare,
+    refuse_rewritten,
+    sql_of,
+    transfer_table,
+)
 
 Rows = Generator[Row, None, None]
 _RANGE = 1_000
@@ -52,7 +60,11 @@ def differences(source: SqlDatabase, target: SqlDatabase, plan: DiffPlan) -> Ite
             f"--rows compares two of one engine, not {source.engine.name} and {target.engine.name}; "
             "'katax db copy --checksums' compares values"
         )
-    with source.transaction(timeout=FOREVER) as here, target.transaction(timeout=FOREVER) as there:
+    level: Isolation = "repeatable read"
+    with (
+        source.transaction(timeout=FOREVER, isolation=level) as here,
+        target.transaction(timeout=FOREVER, isolation=level) as there,
+    ):
         for transaction in (here, there):
             prepare(transaction)
         if not plan.tables:
@@ -145,10 +157,10 @@ def _told(column: TableColumn | None) -> str | None:
 def _contents(
     here: Transaction, there: Transaction, source: TransferTable, target: TransferTable, *, rows: bool
 ) -> Iterator[Difference]:
-    counts = [
-        int(on.run(f"SELECT count(*) FROM {table.own}").rows[0][0])
-        for on, table in ((here, source), (there, target))
-    ]
+    counts = []
+    for on, table in ((here, source), (there, target)):
+        refuse_rewritten(on, table)
+        counts.append(int(on.run(f"SELECT count(*) FROM {table.own}").rows[0][0]))
     if counts[0] != counts[1]:
         yield Difference("rows", source.table.name, None, counts[0], counts[1])
     if rows:

@@ -13,6 +13,9 @@ from katax_cli.engines.transfers import TransferSession, TransferSql
 from katax_cli.errors import ConfigError, KataxError, unknown_name
 from katax_cli.services.databases.transaction import Transaction
 
+_REWRITTEN = """SELECT 1 FROM pg_class WHERE relfilenode <> pg_relation_filenode(oid)
+AND (oid = $1::text::regclass OR oid IN (SELECT relid FROM pg_partition_tree($1::text::regclass)))"""
+
 
 @dataclass(frozen=True, slots=True)
 class TransferTable:
@@ -166,6 +169,23 @@ def check_columns(table: TransferTable, wanted: Sequence[str], *, what: str) -> 
     twice = next((name for name in wanted if list(wanted).count(name) > 1), None)
     if twice is not None:
         raise ConfigError(f"{what} names column {twice!r} twice")
+
+
+def refuse_rewritten(snapshot: Transaction, table: TransferTable) -> None:
+    """Raises KataxError for a table of PostgreSQL that was rewritten or truncated since the snapshot, in which it has
+    no rows then; from now on until its end none is.
+
+    https://www.postgresql.org/docs/current/mvcc-caveats.html
+    """
+    if table.engine.dialect != "postgresql":
+        return
+    snapshot.run(f"SELECT 1 FROM {table.own} LIMIT 0")
+    # The row of pg_class is of the snapshot, the function's answer of now.
+    if snapshot.run(_REWRITTEN, [table.quoted]).rows:
+        raise KataxError(
+            f"table {table.table.name!r} was rewritten or truncated since this began, which hides its rows from it; "
+            "run it again"
+        )
 
 
 def sql_of(engine: SqlEngine) -> TransferSql:

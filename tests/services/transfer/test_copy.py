@@ -163,6 +163,73 @@ def test_rows_of_tables_that_inherit_are_copied_with_their_own_table(
             target.execute("drop table aaa, bbb, parts")
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "alter table zz alter v type bigint",
+        "truncate zz",
+        "alter table zz_low alter v set default 5, set unlogged",
+    ],
+)
+def test_a_table_that_is_rewritten_meanwhile_is_not_taken_for_an_empty_one(
+    change: str, urls: dict[str, tuple[str, str]]
+) -> None:
+    """PostgreSQL shows the snapshot of the copy no rows of it."""
+    here, there = urls["postgresql"]
+    with open_sql(here) as source:
+        source.execute("create table aa (id int primary key)")
+        source.execute("create table zz (id int primary key, v int) partition by range (id)")
+        source.execute("create table zz_low partition of zz for values from (0) to (10)")
+        for table in ("aa (id)", "zz (id)"):
+            source.execute(f"insert into {table} values (1), (2)")
+
+    def meanwhile(_: Sequence[TableReport]) -> bool:
+        with open_sql(here) as other:
+            other.execute(change)
+        return True
+
+    plan = CopyPlan(("aa", "zz"))
+    with open_sql(there) as target:
+        with (
+            open_sql(here, read_only=True) as source,
+            pytest.raises(KataxError, match="table 'zz' was rewritten or truncated since this began"),
+        ):
+            Copy(source, target, plan).run(meanwhile)
+        tables, _ = copied(here, target, plan)
+
+    assert [(table.target_rows, table.same) for table in tables] == [
+        (2, True),
+        (0 if "truncate" in change else 2, True),
+    ]
+
+
+def test_tables_are_of_one_snapshot_whatever_the_isolation_of_the_server(
+    urls: dict[str, tuple[str, str]],
+) -> None:
+    here, there = urls["mysql"]
+    with open_sql(here) as source:
+        for table in ("aa", "zz"):
+            source.execute(f"create table {table} (id int primary key)")
+            source.execute(f"insert into {table} values (1)")
+        source.execute("set global transaction isolation level read committed")
+    try:
+        with open_sql(here, read_only=True) as source, open_sql(there) as target:
+
+            def meanwhile(count: int) -> None:
+                if count == 1:
+                    with open_sql(here) as other:
+                        other.execute("insert into zz values (2)")
+
+            tables = Copy(source, target, CopyPlan(("aa", "zz")), progress=meanwhile).run(lambda _: True)
+    finally:
+        with open_sql(here) as source:
+            source.execute("set global transaction isolation level repeatable read")
+    assert [(table.table, table.target_rows, table.same) for table in tables] == [
+        ("aa", 1, True),
+        ("zz", 1, True),
+    ]
+
+
 def test_two_tables_of_one_name_do_not_become_one(urls: dict[str, tuple[str, str]]) -> None:
     here, there = urls["postgresql"]
     with open_sql(here) as source:
