@@ -217,14 +217,21 @@ def _file_layer(file: str, notes: list[str]) -> Layer:
 
 def _check_shared(search: Search, chosen: FoundProfile, problems: Problems) -> None:
     """The top of each katax.toml that counts; its tables are checked where they end up, merged."""
-    used = [place.katax for place in search.places if place in (search.project, chosen.place)]
-    for katax in used:
-        for key, each in katax.table.items() if katax else ():
-            if key == "role":
-                problems.add(
-                    (key,), "role at the top of katax.toml", "write it into each profile", layer=katax
-                )
-            elif key not in SHARED:
-                problems.add((key,), *unknown_key(key, SHARED, ()), layer=katax)
-            elif key == "default_profile" and not isinstance(each, str):
-                problems.add((key,), "default_profile is not a string", layer=katax)
+    for place in search.places:
+        if place.katax is None or place not in (search.project, chosen.place):
+            continue
+        for key, value in place.katax.table.items():
+            problem = _shared_problem(key, value)
+            if problem is not None:
+                problems.add((key,), *problem, layer=place.katax)
+
+
+def _shared_problem(key: str, value: object) -> Sequence[str] | None:
+    """What is wrong with a key at the top of a katax.toml, and the remedy."""
+    if key == "role":
+        return "role at the top of katax.toml", "write it into each profile"
+    if key not in SHARED:
+        return unknown_key(key, SHARED, ())
+    if key == "default_profile" and not isinstance(value, str):
+        return ("default_profile is not a string",)
+    return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import chain
 from typing import Any, Protocol, TypeVar, cast, overload
 
@@ -156,15 +157,16 @@ class _Project:
         self._environ = environ
         self._folder = folder
         self._notes = notes
-        self._values: Mapping[str, Any] | None = None
 
     def get(self, key: str) -> Any:
-        return self.all().get(key)
+        return self._values.get(key)
 
     def all(self) -> Mapping[str, Any]:
-        if self._values is None:
-            self._values = next(self._tables(), {})
         return self._values
+
+    @cached_property
+    def _values(self) -> Mapping[str, Any]:
+        return next(self._tables(), {})
 
     def _tables(self) -> Iterator[Mapping[str, Any]]:
         for folder in upward(self._folder, self._environ):
@@ -179,16 +181,17 @@ class _File:
     def __init__(self, file: str, notes: list[str]) -> None:
         self.file = file
         self._notes = notes
-        self._values: Mapping[str, Any] | None = None
 
     def get(self, key: str) -> Any:
-        return self.all().get(key)
+        return self._values.get(key)
 
     def all(self) -> Mapping[str, Any]:
-        if self._values is None:
-            text = read_trusted(self.file, self._notes)
-            self._values = {} if text is None else _read(self.file, text)
         return self._values
+
+    @cached_property
+    def _values(self) -> Mapping[str, Any]:
+        text = read_trusted(self.file, self._notes)
+        return {} if text is None else _read(self.file, text)
 
 
 def _read(file: str, text: str) -> Mapping[str, Any]:
