@@ -38,7 +38,7 @@ def up(call: Invocation, to: To = None, steps: Steps = None, strict: Strict = Fa
 
     return change(
         call,
-        lambda migrator: to_apply(migrator, migrator.pending(to=to, steps=steps, strict=strict)),
+        lambda migrator: to_apply(migrator.pending(to=to, steps=steps, strict=strict)),
         lambda migrator: migrator.up(to=to, steps=steps, strict=strict),
     )
 
@@ -80,7 +80,7 @@ def run(call: Invocation, file: Annotated[str, typer.Argument(help="File name or
 
     return change(
         call,
-        lambda migrator: to_apply(migrator, [migrator.pending_job(file)]),
+        lambda migrator: to_apply([migrator.pending_job(file)]),
         lambda migrator: migrator.run(file),
     )
 

@@ -211,7 +211,7 @@ def _answer(call: Invocation, done: Sequence[tuple[str, Sequence[str]]], key: st
     return ExitCode.DONE
 
 
-def to_apply(migrator: Migrator, jobs: Sequence[MigrationJob]) -> Proposal | None:
+def to_apply(jobs: Sequence[MigrationJob]) -> Proposal | None:
     """Asks for more when statements lose data that they do not name."""
     if not jobs:
         return None

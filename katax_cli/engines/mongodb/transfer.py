@@ -158,7 +158,7 @@ class DocumentTransfer:
 
     def missing_key(self, document: Document, key: Sequence[str]) -> str | None:
         """The field of the key that a document does not have as one value; None when it has all."""
-        return next((name for name in key if not _is_single(_value(document, name))), None)
+        return next((name for name in key if isinstance(_value(document, name), list)), None)
 
     def last_id(self, raw: bytes) -> Any:
         """The `_id` of a document."""
@@ -294,10 +294,6 @@ def _value(document: Document, path: str) -> Any:
 def _paths(path: str) -> Iterator[str]:
     """A path and those that lead to it."""
     return accumulate(path.split("."), lambda above, name: f"{above}.{name}")
-
-
-def _is_single(value: Any) -> bool:
-    return not isinstance(value, list)
 
 
 def _bracket(id: Any) -> int:

@@ -49,7 +49,7 @@ def _fault(name: str, trouble: str | None, facts: Observations) -> Verdict:
 
 def _in_flight(plan: DrillPlan, facts: Observations) -> Verdict:
     check = "in_flight_finished"
-    if trouble := _cannot_finish(plan, facts):
+    if trouble := _cannot_finish(plan):
         return _verdict(check, "skipped", trouble, None)
     flying = [piece for piece in facts.pieces if _in_flight_at(piece, facts.signalled)]
     dropped = [piece for piece in flying if piece.outcome == "failed"]
@@ -81,7 +81,7 @@ def _transaction(work: OpenTransaction) -> str:
     return f"transaction {work.id.partition('@')[0]} on {work.server}"
 
 
-def _cannot_finish(plan: DrillPlan, facts: Observations) -> str | None:
+def _cannot_finish(plan: DrillPlan) -> str | None:
     faults = [name for name in (*WIRE_FAULTS, "second-signal") if name in plan.faults]
     return f"work cannot finish under {', '.join(faults)}" if faults else None
 

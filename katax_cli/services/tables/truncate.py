@@ -79,7 +79,8 @@ def truncate(
         return
     if isinstance(database, MongoDatabase):
         for table in doomed:
-            _empty_collection(database, table.name)
+            every = {"q": {}, "limit": 0}  # the collection's indexes and rules stay
+            database.command({"delete": table.name, "deletes": [every]}, timeout=FOREVER)
             on_done(table.name)
         return
     _truncate_sql(database, doomed, on_done)
@@ -208,9 +209,3 @@ def unchecked(session: Session, sql: TableSql) -> Iterator[None]:
             session.execute(on)
         raise
     session.execute(on)
-
-
-def _empty_collection(database: MongoDatabase, name: str) -> None:
-    """Its indexes and rules stay."""
-    deletion = {"q": {}, "limit": 0}
-    database.command({"delete": name, "deletes": [deletion]}, timeout=FOREVER)

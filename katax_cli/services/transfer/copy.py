@@ -109,7 +109,7 @@ class Copy:
                 return [self._counted(snapshot, session, one) for one in reports]
 
     def _reports(self, snapshot: Transaction) -> list[TableReport]:
-        names = self.plan.tables or self._all(snapshot)
+        names = self.plan.tables or self._all()
         found = [existing_table(snapshot, name, connection=self.source.name) for name in names]
         tables = list({table.quoted: table for table in found}.values())
         _refuse_alike(tables)
@@ -130,7 +130,7 @@ class Copy:
                 reports.append(TableReport(table, tuple(columns), made))
         return reports
 
-    def _all(self, snapshot: Transaction) -> list[str]:
+    def _all(self) -> list[str]:
         default = tables_sql(self.source).default_schema
         return [
             table.name
