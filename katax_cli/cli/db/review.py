@@ -118,29 +118,34 @@ def review_of(
     What no rollback undoes is said, and asked for, now. Raises Refused.
     """
     call, profile = chosen.call, chosen.profile
-    effects = [statement.effect for statement in statements]
-    if not any(effect.changes_rows for effect in effects) or call.shared.dry_run or settings.read_only:
+    if call.shared.dry_run or settings.read_only:
         return None
     if max_rows is not None:
-        for statement in statements:
-            refuse_uncounted(statement)
+        refuse_uncounted(statements)
+    effects = [statement.effect for statement in statements]
+    changes_rows = any(effect.changes_rows for effect in effects)
+    concerns_prod = profile.role == "prod" and changes_rows
+    writes = changes_rows or any(effect.kind in ("write", "copy", "unknown") for effect in effects)
+    if not (concerns_prod or (max_rows is not None and writes)):
+        return None
     written = dict.fromkeys(effect.verb for effect in effects if effect.kind == "write")
     name, verbs = f"{profile.name}/{settings.name}", " and ".join(written)
     uncounted = any(effect.uncounted for effect in effects)
     review = Review(call, name, verbs, max_rows=max_rows, uncounted=uncounted)
-    if profile.role != "prod":
-        return review if max_rows is not None else None
-    refuse_unasked(chosen, settings, max_rows=max_rows)
+    if concerns_prod:
+        refuse_unasked(chosen, settings, max_rows=max_rows)
     accepted = agreed(call, profile, settings)
     obstacle = unprotected(chosen.runtime.sql(settings), statements)
     if obstacle is None:
-        return replace(review, asks=call.streams.interactive and not accepted)
+        return replace(review, asks=concerns_prod and call.streams.interactive and not accepted)
     what = f"{verbs} on {name} cannot be rolled back as a whole: {obstacle.reason}"
+    if max_rows is not None and not obstacle.divides:
+        raise Refused(f"{what}; leave --max-rows-affected out")
     if accepted:
         call.diagnostics.note(what)
-    elif not call.streams.interactive:
+    elif concerns_prod and not call.streams.interactive:
         raise Refused(f"{what}; repeat with --yes")
-    elif not agrees(call, f"{what}. Run it?"):
+    elif concerns_prod and not agrees(call, f"{what}. Run it?"):
         raise Refused(f"{what}; not confirmed, nothing was sent")
     return replace(review, in_transaction=not obstacle.divides)
 

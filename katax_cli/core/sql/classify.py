@@ -6,10 +6,10 @@ writes, so read-only sessions are enforced by the server. What is not recognised
 
 import re
 from dataclasses import dataclass, replace
-from itertools import pairwise, product
+from itertools import pairwise, product, takewhile
 from typing import Literal
 
-from katax_cli.core.sql.lexer import Code, Dialect, code_tokens, keywords, skimmer
+from katax_cli.core.sql.lexer import Code, Dialect, keywords, nested_code, skimmer
 from katax_cli.core.sql.split import pieces, routine_kind
 
 StatementKind = Literal["read", "write", "ddl", "transaction", "session", "copy", "unknown"]
@@ -56,7 +56,9 @@ _READING_PRAGMAS = keywords(
 _COMMITTING = keywords("LOCK UNLOCK FLUSH CHECK CACHE RESET CHANGE STOP")
 _ACTING_PRAGMAS = frozenset({"OPTIMIZE", "INCREMENTAL_VACUUM", "WAL_CHECKPOINT", "SHRINK_MEMORY"})
 _HARMLESS_DROPS = frozenset({"NOT", "DEFAULT", "EXPRESSION", "IDENTITY"})
-_SERVER_WIDE_VERBS = keywords("GRANT REVOKE REASSIGN KILL SHUTDOWN CHANGE STOP INSTALL UNINSTALL")
+_LOSSY_ACTIONS = {("TRUNCATE", "PARTITION"), ("DISCARD", "PARTITION"), ("DISCARD", "TABLESPACE")}
+_DROPPED_FIRST = frozenset({"TABLE", "DATABASE", "SCHEMA", "SEQUENCE"})
+_SERVER_WIDE_VERBS = keywords("GRANT REVOKE REASSIGN INSTALL UNINSTALL")
 _SERVER_WIDE = {
     *product(("ALTER", "CREATE", "RENAME"), ("ROLE", "USER", "GROUP")),
     *product(("RESET",), ("MASTER", "SLAVE", "REPLICA", "PERSIST")),
@@ -65,13 +67,11 @@ _SERVER_WIDE = {
 _OF_THE_SERVER = r"(?i)(?:PASSWORD|GLOBAL|PERSIST(?:_ONLY)?)\Z|@@(?:GLOBAL(?:\.|\Z)|PERSIST)"
 # Patterns as text are compiled at their first use, which keeps the import cheap.
 _LOSSY_WORD = r"(?i)\b(DROP|TRUNCATE|DELETE|(?<!KEY )(?<!DO )UPDATE)\b"
+_RUNS_UNSEEN = r"(?i)\b(?:EXECUTE|CALL)\b"
 # What MySQL 5.6 did not run yet. MariaDB runs none of it, nor does MySQL what is for MariaDB.
 _CONDITIONAL = r"(?s)/\*(?:M!|!(?=\d{6}|[6-9]\d{4}|5[1-9]\d{3}|50[7-9]\d\d)).*?\*/"
 _BULK = r"(?i)\s*(?:INSERT|REPLACE)\b"
 _BULK_LENGTH = 16_384
-_VALUES = frozenset({"string", "number", "param"})
-_MOST_LISTED = 5_000
-"""Values and commas of one list that are looked at: millions of them would say no more, and need gigabytes."""
 _NOTHING = Code("other", "", 0)
 
 
@@ -89,7 +89,7 @@ def classify(statement: str, dialect: Dialect) -> Classification:
 
 def _effect(statement: str, dialect: Dialect) -> Classification:
     if ";" not in statement and len(statement) <= _BULK_LENGTH:
-        return _classify(_code(statement, dialect), dialect)
+        return _classify(nested_code(statement, dialect), dialect)
     # Executable comments may hold `;` too, hence the second cut.
     classifications = [
         _classify(code, dialect)
@@ -103,7 +103,7 @@ def commits_by_itself(statement: str, dialect: Dialect, effect: Classification) 
     """True for what MySQL commits before and after it runs, along with everything before it in the transaction."""
     if dialect != "mysql" or not (effect.kind == "ddl" or effect.verb in _COMMITTING):
         return False
-    return "TEMPORARY" not in _words(_code(statement[:_BULK_LENGTH], dialect))[1:4]
+    return "TEMPORARY" not in _words(nested_code(statement[:_BULK_LENGTH], dialect))[1:4]
 
 
 def _gravest(classifications: list[Classification]) -> Classification:
@@ -132,7 +132,7 @@ def _shortened(text: str, dialect: Dialect) -> str:
 
 
 def _cut(text: str, dialect: Dialect) -> list[list[Code]]:
-    code = _code(text, dialect)
+    code = nested_code(text, dialect)
     if dialect != "mysql" or routine_kind(text, dialect):
         return [code]
     parts: list[list[Code]] = [[]]
@@ -142,27 +142,6 @@ def _cut(text: str, dialect: Dialect) -> list[list[Code]]:
         else:
             parts[-1].append(item)
     return [part for part in parts if part]
-
-
-def _code(text: str, dialect: Dialect) -> list[Code]:
-    """Words in upper case with the depth of parentheses they stand in, from the first word on."""
-    code = []
-    depth = listed = 0
-    for token in code_tokens(text, dialect):
-        if token.text == ")" and token.kind == "punct":
-            depth -= 1
-        if token.kind in _VALUES or token.text == ",":
-            listed += 1
-            if listed > _MOST_LISTED:
-                continue
-        elif token.text not in ("(", ")"):
-            listed = 0
-        text_or_word = token.text.upper() if token.kind == "word" else token.text
-        code.append(Code(token.kind, text_or_word, depth))
-        if token.text == "(" and token.kind == "punct":
-            depth += 1
-    first = next((index for index, item in enumerate(code) if item.text != "("), len(code))
-    return code[first:]
 
 
 def _classify(code: list[Code], dialect: Dialect) -> Classification:
@@ -175,6 +154,10 @@ def _classify(code: list[Code], dialect: Dialect) -> Classification:
     by_words = words[:1] and (words[0] in _SERVER_WIDE_VERBS or tuple(words[:2]) in _SERVER_WIDE)
     if by_words or (classification.verb, classification.kind) == ("SET", "ddl"):
         return replace(classification, disruptive=True)
+    if verb == "CALL" or (verb and classification.kind == "unknown" and special not in (_explain, _prepare)):
+        # What it runs is neither seen nor counted; MariaDB's `IF … THEN` and `LOOP` run anything, for instance.
+        hidden = replace(classification, disruptive=True, uncounted=True)
+        return hidden if verb == "CALL" else _block(hidden, "block", code)
     if classification.kind in ("read", "write", "copy") and special not in (_explain, _analyze):
         return _with_changes(classification, code, dialect)
     return classification
@@ -307,20 +290,31 @@ def _alter(code: list[Code], dialect: Dialect) -> Classification:
     words = _words(code)
     what = " ".join(words[:2])
     for word, after in zip(words[1:], [*words[2:], ""], strict=True):
-        if (word == "DROP" and after not in _HARMLESS_DROPS) or (word, after) == ("TRUNCATE", "PARTITION"):
+        if (word == "DROP" and after not in _HARMLESS_DROPS) or (word, after) in _LOSSY_ACTIONS:
             return _destructive("ALTER", "ddl", f"{what} {word}")
     return Classification("ALTER", "ddl")
 
 
 def _create(code: list[Code], dialect: Dialect) -> Classification:
-    # MariaDB drops the table that is there.
-    if dialect == "mysql" and _words(code)[1:4] == ["OR", "REPLACE", "TABLE"]:
-        return _destructive("CREATE", "ddl", "CREATE OR REPLACE TABLE")
+    words = _words(code)[:4]
+    if dialect == "mysql" and words[1:3] == ["OR", "REPLACE"] and not _DROPPED_FIRST.isdisjoint(words[3:]):
+        return _destructive("CREATE", "ddl", " ".join(words))
+    pairs = [(a.text, b.text) for a, b in pairwise(code)]
+    if dialect == "postgresql" and ("AS", "WITH") in pairs:
+        # CREATE TABLE … AS may delete what it copies.
+        query = code[pairs.index(("AS", "WITH")) + 1 :]
+        return replace(_classify(query, dialect), verb="CREATE", kind="ddl")
     return Classification("CREATE", "ddl")
 
 
 def _do(code: list[Code], dialect: Dialect) -> Classification:
-    return _block(Classification("DO", "write"), "DO block", [item for item in code if item.kind == "string"])
+    """MySQL's DO is a SELECT without an answer; of PostgreSQL's block what it runs by EXECUTE is not seen."""
+    body, words = [item for item in code if item.kind == "string"], _words(code)
+    is_foreign = "LANGUAGE" in words and "PLPGSQL" not in words
+    hides = is_foreign or bool(re.search(_RUNS_UNSEEN, " ".join(item.text for item in body)))
+    is_block = dialect == "postgresql"
+    classification = Classification("DO", "write", disruptive=is_block and hides, uncounted=is_block)
+    return _block(classification, "DO block", body)
 
 
 def _block(classification: Classification, what: str, code: list[Code]) -> Classification:
@@ -373,9 +367,8 @@ def _load(code: list[Code], dialect: Dialect) -> Classification:
 def _begin(code: list[Code], dialect: Dialect) -> Classification:
     """MariaDB's `BEGIN NOT ATOMIC … END` runs anything; START REPLICA is no transaction."""
     verb, second = code[0].text, _at(code, 1).text
-    if second == "NOT" or (verb == "START" and second != "TRANSACTION"):
-        return _block(Classification(verb, "unknown"), "block", code)
-    return Classification(verb, "transaction")
+    other = second == "NOT" or (verb == "START" and second != "TRANSACTION")
+    return Classification(verb, "unknown" if other else "transaction")
 
 
 def _prepare(code: list[Code], dialect: Dialect) -> Classification:
@@ -383,10 +376,18 @@ def _prepare(code: list[Code], dialect: Dialect) -> Classification:
     verb, second = code[0].text, _at(code, 1).text
     if second == "TRANSACTION" or (verb == "EXECUTE" and second != "IMMEDIATE"):
         return Classification(verb, "transaction" if verb == "PREPARE" else "unknown")
-    start = next((index for index, item in enumerate(code, 1) if item.text == "AS"), 1)
-    # There are N'…' and _utf8'…' too.
-    text = next((re.sub(r"\A[^'\"]*", "", item.text)[1:-1] for item in code if item.kind == "string"), "")
-    effect = _effect(text, dialect) if dialect == "mysql" else _classify(code[start:], dialect)
+    if dialect == "mysql":
+        given = list(takewhile(lambda item: item.text != "USING", code[2 if verb == "EXECUTE" else 3 :]))
+        # There are N'…' and _utf8'…' too.
+        text = next(
+            (re.sub(r"\A[^'\"]*", "", item.text)[1:-1] for item in given if item.kind == "string"), ""
+        )
+        is_whole = [item.kind for item in given if item.text[:1] != "_"] == ["string"]
+        effect = _effect(text, dialect)
+        effect = effect if is_whole else replace(effect, disruptive=True, uncounted=True)
+    else:
+        start = next((index for index, item in enumerate(code, 1) if item.text == "AS"), 1)
+        effect = _classify(code[start:], dialect)
     return replace(effect, verb=verb, kind=_KIND_OF.get(verb, "unknown"))
 
 

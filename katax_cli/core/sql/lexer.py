@@ -29,6 +29,10 @@ class Code(NamedTuple):
     depth: int
 
 
+_VALUES = frozenset({"string", "number", "param"})
+_MOST_LISTED = 5_000
+"""Values and commas of one list that are looked at: millions of them would say no more, and need gigabytes."""
+
 SPACE = " \t\n\r\f\v\ufeff"
 # Characters of names: ASCII's, and all beyond ASCII. They are written as what they are not, because a class
 # that reaches to U+10FFFF takes milliseconds to compile.
@@ -276,6 +280,27 @@ def code_tokens(text: str, dialect: Dialect) -> Iterator[Token]:
     if dialect != "mysql":
         return tokens(text, dialect, without=LAYOUT)
     return (token for token in opened_tokens(text, dialect) if token.kind not in LAYOUT)
+
+
+def nested_code(text: str, dialect: Dialect) -> list[Code]:
+    """Words in upper case with the depth of parentheses they stand in, from the first word on."""
+    code = []
+    depth = listed = 0
+    for token in code_tokens(text, dialect):
+        if token.text == ")" and token.kind == "punct":
+            depth -= 1
+        if token.kind in _VALUES or token.text == ",":
+            listed += 1
+            if listed > _MOST_LISTED:
+                continue
+        elif token.text not in ("(", ")"):
+            listed = 0
+        text_or_word = token.text.upper() if token.kind == "word" else token.text
+        code.append(Code(token.kind, text_or_word, depth))
+        if token.text == "(" and token.kind == "punct":
+            depth += 1
+    first = next((index for index, item in enumerate(code) if item.text != "("), len(code))
+    return code[first:]
 
 
 def statement_code(sql: str, dialect: Dialect) -> list[Token]:

@@ -60,7 +60,7 @@ def harm_of(statements: Sequence[Statement]) -> tuple[Tier, str] | None:
     """The tier and the words of the question before statements lose data, or change rights or the server; else None."""
     effects = [statement.effect for statement in statements]
     losses = _losses(effects)
-    disruptive = [effect.verb for effect in effects if effect.disruptive]
+    disruptive = [effect.verb for effect in effects if effect.disruptive and not effect.destructive]
     reasons = dict.fromkeys([*losses, *disruptive])
     return (Tier.DESTRUCTIVE if losses else Tier.DISRUPTIVE, "; ".join(reasons)) if reasons else None
 
@@ -103,7 +103,7 @@ def run_script(
     for statement in statements:
         _refuse_unfit(statement, database, undoable=undoable)
     if max_rows is not None:
-        _refuse_uncounted(statements)
+        refuse_uncounted(statements)
     affected = kept = 0
     with (
         database.session() as session,
@@ -175,7 +175,8 @@ def _commit(run: Transaction, done: int, on_failure: OnFailure) -> None:
         raise
 
 
-def _refuse_uncounted(statements: Sequence[Statement]) -> None:
+def refuse_uncounted(statements: Sequence[Statement]) -> None:
+    """Raises Refused for a statement that changes or loses rows which no server counts."""
     for statement in statements:
         effect = statement.effect
         if effect.destructive and effect.kind == "ddl":
@@ -183,16 +184,11 @@ def _refuse_uncounted(statements: Sequence[Statement]) -> None:
                 f"line {statement.line}: the rows that {effect.reason} loses are not counted, so --max-rows-affected "
                 "cannot hold; use DELETE, or leave the option out"
             )
-        refuse_uncounted(statement)
-
-
-def refuse_uncounted(statement: Statement) -> None:
-    """Raises Refused for a statement that changes rows which no server counts."""
-    if statement.effect.uncounted:
-        raise Refused(
-            f"line {statement.line}: the server does not count all rows that it changes, so --max-rows-affected "
-            "cannot hold; write the changes as statements of their own, or leave the option out"
-        )
+        if effect.uncounted:
+            raise Refused(
+                f"line {statement.line}: the server does not count all rows that it changes, so --max-rows-affected "
+                "cannot hold; write the changes as statements of their own, or leave the option out"
+            )
 
 
 def _run(

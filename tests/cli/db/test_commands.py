@@ -9,19 +9,18 @@ from katax_cli.cli.shell.output import FORMATS
 from tests.cli.harness import Done, katax, write_profile
 from tests.cli.terminal import at_terminal
 from tests.promises.witness import mysql_connection, witness_of
+from tests.servers import Server
 from tests.servers.fixtures import MakeFresh, Target, Throwaway
 from tests.waiting import until
+
+TABLE = "create table t (n int, name varchar(20)); insert into t values (1, 'a'), (2, 'b'), (3, 'c')"
 
 
 @pytest.fixture
 def main(sql_engine: Target, tmp_path: Path) -> Target:
     """Each SQL engine in turn, as the profile's connection `main`, with a table of three rows."""
     write_profile(tmp_path, {"main": sql_engine.url})
-    katax(
-        "db",
-        "exec",
-        "create table t (n int, name varchar(20)); insert into t values (1, 'a'), (2, 'b'), (3, 'c')",
-    )
+    katax("db", "exec", TABLE)
     return sql_engine
 
 
@@ -332,12 +331,78 @@ def test_what_loses_data_is_asked_about(sql: str, main: Target) -> None:
     assert (done.code, f"{what} on test/main? [y/N] " in done.err) == (0, True)
 
 
+def test_a_limit_holds_for_whatever_a_statement_writes(main: Target) -> None:
+    for sql in ("insert into t select n + 10, name from t", "update t set n = n + 10"):
+        done = katax("db", "query", sql, "--max-rows-affected", "2", "-y")
+        assert (done.code, "changes 3 rows, --max-rows-affected is 2; rolled back" in done.err) == (4, True)
+    lossy = "truncate table t" if main.engine != "sqlite" else "drop table t"
+    assert katax("db", "query", lossy, "--max-rows-affected", "2", "-y").code == 4
+    assert names("select n from t order by n") == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize("command", ["query", "exec"])
+def test_a_limit_is_refused_where_nothing_holds_it(command: str, fresh: MakeFresh, tmp_path: Path) -> None:
+    target = fresh("mysql")
+    write_profile(tmp_path, {"main": target.url})
+    assert katax("db", "exec", TABLE.replace("20))", "20)) engine = MyISAM", 1)).code == 0
+    assert katax("db", "exec", "create procedure p() update t set n = 0").code == 0
+    for sql, why in (
+        ("update t set n = 0", "no rollback undoes what is written there; leave --max-rows-affected out"),
+        ("insert into t select * from t", "no rollback undoes what is written there"),
+        ("call p()", "the server does not count all rows that it changes"),
+    ):
+        done = katax("db", command, sql, "--max-rows-affected", "1", "-y")
+        assert (done.code, why in done.err) == (4, True)
+    assert names("select n from t order by n") == ["1", "2", "3"]
+
+
 def test_rows_that_nobody_counts_are_not_lost_under_a_limit(main: Target) -> None:
     verb = "delete from t where 1 = 1; drop table t" if main.engine == "sqlite" else "truncate table t"
     done = katax("db", "exec", f"select 1; {verb}", "--max-rows-affected", "100", "-y")
 
     assert done.code == 4
     assert "are not counted, so --max-rows-affected cannot hold" in done.err
+    assert count() == 3
+
+
+UNSEEN = {
+    "postgresql": ["call empty_t()", "do $$ begin execute 'del' || 'ete from t'; end $$"],
+    "mysql": [
+        "call empty_t()",
+        "execute immediate concat('del', 'ete from t')",
+        "execute immediate 'del' 'ete from t'",
+    ],
+}
+
+
+@pytest.mark.parametrize("engine", UNSEEN)
+def test_what_cannot_be_read_is_asked_for_on_production(
+    engine: str, tmp_path: Path, fresh: MakeFresh
+) -> None:
+    write_profile(tmp_path, {"main": fresh(engine).url}, role="prod")
+    body = "language sql as 'delete from t'" if engine == "postgresql" else "delete from t"
+    assert katax("db", "exec", f"{TABLE}; create procedure empty_t() {body}").code == 0
+    for sql in UNSEEN[engine]:
+        refused = katax("db", "query", sql)
+        assert (refused.code, "on 'test/main' needs confirmation; repeat with --yes" in refused.err) == (
+            4,
+            True,
+        )
+        assert at_terminal("db", "exec", sql, typed="n").code == 4
+        assert count() == 3
+    assert katax("db", "query", UNSEEN[engine][0], "-y").code == 0
+    assert count() == 0
+
+
+def test_a_block_of_mariadb_loses_no_data_unasked(mariadb: Server, fresh: MakeFresh, tmp_path: Path) -> None:
+    write_profile(tmp_path, {"main": fresh(mariadb).url})
+    assert katax("db", "exec", TABLE).code == 0
+    for sql in ("if 1 then delete from t; end if", "repeat delete from t; until 1 end repeat"):
+        refused = katax("db", "query", sql)
+        assert (refused.code, "block with DELETE on 'test/main' needs confirmation" in refused.err) == (
+            4,
+            True,
+        )
     assert count() == 3
 
 

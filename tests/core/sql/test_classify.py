@@ -137,6 +137,13 @@ DESTRUCTIVE: list[tuple[Dialect, str, str]] = [
     (MY, "purge binary logs to 'x'", "PURGE"),
     (MY, "set statement max_statement_time = 5 for delete from t", "DELETE without WHERE"),
     (MY, "begin not atomic delete from t; end", "block with DELETE"),
+    (MY, "if 1 then delete from t; end if", "block with DELETE"),
+    (MY, "for i in 1..2 do select 1; truncate t; end for", "TRUNCATE"),
+    (MY, "a: loop delete from t; leave a; end loop", "block with DELETE"),
+    (MY, "create or replace database d", "CREATE OR REPLACE DATABASE"),
+    (MY, "create or replace sequence s", "CREATE OR REPLACE SEQUENCE"),
+    (MY, "alter table t discard tablespace", "ALTER TABLE DISCARD"),
+    (PG, "create table u as with d as (delete from t returning *) select * from d", "DELETE without WHERE"),
     (LITE, "update t set a = 'where'", "UPDATE without WHERE"),
     (PG, "delete from t where 1=1", "DELETE with a WHERE that holds for every row"),
     (PG, "delete from t where true returning a", "DELETE with a WHERE that holds for every row"),
@@ -187,6 +194,38 @@ def test_destructive_with_its_reason(dialect: Dialect, sql: str, reason: str) ->
 def test_not_destructive(dialect: Dialect, sql: str) -> None:
     found = classify(sql, dialect)
     assert (found.destructive, found.reason) == (False, None)
+
+
+def test_what_runs_unseen_statements_is_disruptive() -> None:
+    """Of most of it nobody counts the rows, either."""
+    for dialect, sql in (
+        (PG, "call p('delete')"),
+        (PG, "do $$ begin execute 'del' || 'ete from t'; end $$"),
+        (PG, "do language plperl $$ spi_exec_query($_[0]) $$"),
+        (MY, "call p()"),
+        (MY, "set statement max_statement_time = 1 for call p()"),
+        (MY, "begin not atomic call p(); end"),
+        (MY, "while f() do insert into t values (1); end while"),
+        (MY, "frobnicate"),
+    ):
+        found = classify(sql, dialect)
+        assert (found.disruptive, found.uncounted, found.destructive) == (True, True, False), sql
+    for sql in (
+        "execute immediate concat('del', 'ete from t')",
+        "execute immediate 'del' 'ete from t' using @a",
+        "prepare s from @a",
+        "prepare s from 'no such statement'",
+    ):
+        assert classify(sql, MY).disruptive, sql
+    for sql in (
+        "execute s using 1",
+        "execute immediate _utf8'select 1' using @a",
+        "prepare s from N'select ?'",
+        "do f()",
+    ):
+        found = classify(sql, MY)
+        assert (found.disruptive, found.uncounted) == (False, False), sql
+    assert not classify("do $$ begin perform f(); end $$", PG).disruptive
 
 
 def test_what_changes_rights_or_the_server_is_disruptive() -> None:
