@@ -84,6 +84,11 @@ class LedgerEntry(NamedTuple):
 
     @property
     def number(self) -> int:
+        """Raises MigrationError when somebody wrote a version that is none."""
+        if not self.version.isdecimal():
+            raise MigrationError(
+                f"the ledger has an entry of version {self.version!r}, which is no number; correct it or remove its row"
+            )
         return int(self.version)
 
 

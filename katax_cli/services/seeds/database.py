@@ -13,7 +13,7 @@ from katax_cli.errors import QueryError, RolledBack, SeedError
 from katax_cli.services.databases.statements import Queries
 from katax_cli.services.databases.transaction import Transaction
 from katax_cli.services.seeds.upsert import Upsert
-from katax_cli.services.seeds.values import Counts, PlainCsv, SeedFile, SeedRows
+from katax_cli.services.seeds.values import UNDONE, Counts, PlainCsv, SeedFile, SeedRows
 
 if TYPE_CHECKING:
     from random import Random
@@ -50,6 +50,7 @@ class SeedDb(Queries):
         self, sql: AnySql, params: Params = None, *, timeout: Duration | None = None, idempotent: bool = False
     ) -> Result:
         statement = statement_of(sql, self.dialect)
+        self.refuse_ended()
         refuse_ending(self._file, statement)
         result = self._transaction.run(statement, params, timeout=timeout)
         if statement.kind == "write":
@@ -57,6 +58,7 @@ class SeedDb(Queries):
         return result
 
     def execute_many(self, sql: AnySql, rows: Sequence[Params], *, timeout: Duration | None = None) -> int:
+        self.refuse_ended()
         refuse_ending(self._file, statement_of(sql, self.dialect))
         affected = self._transaction.execute_many(sql, rows, timeout=timeout)
         self._affected += max(0, affected)
@@ -75,6 +77,7 @@ class SeedDb(Queries):
     def _upsert(
         self, table: str, key: str | Sequence[str], place: Callable[[int], str] = "row {}".format
     ) -> Upsert:
+        self.refuse_ended()
         description = self._transaction.describe(table)
         if description is None:
             raise SeedError(f"seed {self._file.name}: no table named {table!r}; apply the migrations first")
@@ -102,6 +105,15 @@ class SeedDb(Queries):
         self._updated += counts.updated or 0
         self._affected += counts.affected or 0
 
+    def refuse_ended(self) -> None:
+        """Raises SeedError once a statement has ended the transaction: a procedure of MySQL may commit."""
+        with self._transaction.using("seed") as connection:
+            if not self.engine.in_transaction(connection):
+                raise SeedError(
+                    f"seed {self._file.name}: one of its statements committed by itself (a procedure that it calls?), "
+                    "so what ran stays applied; move it to a migration"
+                )
+
     def run_script(self, statements: Sequence[Statement]) -> Counts:
         """Runs them in order; returns `counts`. Raises SeedError with the line of the first that fails."""
         for statement in statements:
@@ -111,7 +123,7 @@ class SeedDb(Queries):
                 raise
             except QueryError as error:
                 raise SeedError(
-                    f"seed {self._file.name} failed at line {statement.line}: {error}; nothing of it was applied"
+                    f"seed {self._file.name} failed at line {statement.line}: {error}; {UNDONE}"
                 ) from error
         return self.counts
 

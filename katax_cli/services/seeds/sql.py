@@ -18,6 +18,7 @@ from katax_cli.services.databases.transaction import Transaction
 from katax_cli.services.seeds.database import SeedDb, refuse_ending
 from katax_cli.services.seeds.rows import parse_rows
 from katax_cli.services.seeds.values import (
+    UNDONE,
     AppliedSeed,
     Counts,
     SeedFile,
@@ -68,7 +69,7 @@ class SqlSeeds:
         if file.kind == "py":
             from katax_cli.services.seeds.python import function_seed
 
-            return function_seed(file, left="nothing of it was applied")
+            return function_seed(file, left=UNDONE)
         rows = parse_rows(file, partial(_decode, self._sql.exact_numbers))
         return lambda on: on.write(rows)
 
@@ -92,6 +93,15 @@ class SqlSeeds:
 
     def apply(self, file: SeedFile, work: SeedWork, *, again: bool) -> SeedOutcome:
         self._make_ledger()
+        try:
+            return self._apply(file, work, again=again)
+        except SeedError as error:
+            # Tables of MySQL without transactions keep what was written.
+            if notes := getattr(error, "__notes__", ()):
+                raise SeedError(str(error).replace(UNDONE, "; ".join(notes))) from error
+            raise
+
+    def _apply(self, file: SeedFile, work: SeedWork, *, again: bool) -> SeedOutcome:
         began = self._clock.monotonic()
         with self._db.transaction(timeout=FOREVER) as transaction:
             if self._claim(transaction, file) == file.checksum and not again:
@@ -121,12 +131,15 @@ class SqlSeeds:
         return finished(file, "would_apply", counts, began, self._clock)
 
     def _run(self, transaction: Transaction, file: SeedFile, work: SeedWork, *, rehearsing: bool) -> Counts:
+        on = SeedDb(transaction, file, rehearsing=rehearsing)
         try:
-            return work(SeedDb(transaction, file, rehearsing=rehearsing))
+            counts = work(on)
+            on.refuse_ended()
+            return counts
         except RolledBack:
             raise
         except QueryError as error:
-            raise SeedError(f"seed {file.name} failed: {error}; nothing of it was applied") from error
+            raise SeedError(f"seed {file.name} failed: {error}; {UNDONE}") from error
 
     def _claim(self, transaction: Transaction, file: SeedFile) -> str:
         """Locks the seed's line in the ledger and returns its checksum; an empty one when it is new."""

@@ -15,7 +15,7 @@ from katax_cli.engines.transfers import CopiesBytes
 from katax_cli.errors import QueryError, RolledBack, SeedError
 from katax_cli.services.databases.transaction import RowRefused, Transaction
 from katax_cli.services.seeds.rows import check_keys
-from katax_cli.services.seeds.values import Counts, PlainCsv
+from katax_cli.services.seeds.values import UNDONE, Counts, PlainCsv
 
 _BATCH = 100
 _GIVEN = "pg_temp.katax_seed"
@@ -174,7 +174,7 @@ class Upsert:
         return count - int(present), affected
 
     def _refused(self, number: int, why: Exception) -> SeedError:
-        return SeedError(f"{self._seed}, {self._place(number)}: {why}; nothing of it was applied")
+        return SeedError(f"{self._seed}, {self._place(number)}: {why}; {UNDONE}")
 
     def _batch(self, columns: tuple[str, ...], values: Sequence[list[Any]], first: int) -> tuple[int, int]:
         try:

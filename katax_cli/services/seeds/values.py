@@ -12,6 +12,7 @@ from katax_cli.errors import SeedError
 
 State = Literal["applied", "pending", "changed", "missing"]
 Done = Literal["applied", "unchanged", "would_apply"]
+UNDONE = "nothing of it was applied"
 SEEDS_TABLE = "katax_seeds"
 _PIECE = 2**16
 _ORDER = re.compile(r"\d+[_-]+")

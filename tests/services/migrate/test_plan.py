@@ -43,6 +43,12 @@ def test_meaning_is_asked_for_only_when_bytes_differ() -> None:
     assert [one.state for one in plan.standings([file("1")], [entry("1", checksum="")], never)] == ["applied"]
 
 
+@pytest.mark.parametrize("version", ["abc", "", "²", "-2", " 2"])
+def test_a_version_that_somebody_wrote_into_the_ledger(version: str) -> None:
+    with pytest.raises(MigrationError, match=f"an entry of version '{version}', which is no number"):
+        plan.standings([file("1")], [entry(version)], never)
+
+
 def test_what_to_apply_is_never_a_silent_skip() -> None:
     found = plan.standings([file("1"), file("2"), file("3")], [entry("2")], never)
 

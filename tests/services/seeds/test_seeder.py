@@ -610,3 +610,31 @@ def test_seeds_know_no_statement_timeout(fresh: MakeFresh, open_url: Open, folde
     (folder / "a.sql").write_text("SELECT pg_sleep(0.6)")
 
     assert [one.state for one in Seeder(database, str(folder)).run()] == ["applied"]
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_procedure_that_commits_is_not_told_to_be_undone(
+    dry_run: bool, mysql_url: str, open_url: Open, folder: Path
+) -> None:
+    database = open_url(mysql_url)
+    database.execute("CREATE TABLE t (id int PRIMARY KEY)")
+    database.execute("CREATE PROCEDURE p() BEGIN INSERT INTO t VALUES (2); COMMIT; END")
+    calls = "INSERT INTO t VALUES (1);\nCALL p();\n"
+    for name, text in {"a.sql": f"{calls}INSERT INTO t VALUES (3)", "b.sql": calls}.items():
+        (folder / name).write_text(text)
+        with pytest.raises(SeedError, match=r"committed by itself.* so what ran stays applied"):
+            Seeder(database, str(folder)).run(name, dry_run=dry_run)
+        assert database.run("SELECT id FROM t ORDER BY id").rows == [(1,), (2,)]
+        database.execute("DELETE FROM t")
+
+
+def test_tables_without_transactions_keep_what_was_written(
+    mysql_url: str, open_url: Open, folder: Path
+) -> None:
+    database = open_url(mysql_url)
+    database.execute("CREATE TABLE kept (id int) ENGINE = MyISAM")
+    (folder / "a.sql").write_text("INSERT INTO kept VALUES (1);\nselekt")
+
+    with pytest.raises(SeedError, match=r"rolling back failed: .* couldn't be rolled back") as error:
+        Seeder(database, str(folder)).run()
+    assert "nothing of it was applied" not in str(error.value)
