@@ -154,11 +154,14 @@ class RedisEngine:
 
     def _silent_primary(self, connection: Any, timeout: float | None) -> str | None:
         """Says which of the primaries that own slots does not answer."""
+        from redis.cluster import ClusterNode
+
         deadline = Deadline(timeout)
         ranges = self.command(connection, "CLUSTER", "SLOTS", timeout=deadline.within(None))
-        owners = {(owner[0], owner[1]) for _, _, owner, *_ in ranges}
+        # redis-py has another name for a node that calls itself localhost.
+        owners = {ClusterNode((owner[0] or b"").decode(), owner[1]).name for _, _, owner, *_ in ranges}
         for node in connection.get_primaries():
-            if (node.host.encode(), node.port) not in owners:
+            if node.name not in owners:
                 continue
             deadline.check(self.settings.name, "asking each primary")
             try:

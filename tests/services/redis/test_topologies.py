@@ -192,9 +192,20 @@ def test_keys_are_found_while_their_slot_moves(cluster: RedisDatabase, masters: 
     assert [tell(server, "DBSIZE") for server in masters] == [0, 0, 0]
 
 
+@pytest.mark.parametrize("endpoint", ["ip", "hostname"])
 def test_health_knows_of_a_primary_that_died_before_the_cluster_does(
-    masters: list[Server], cluster: RedisDatabase
+    endpoint: str, masters: list[Server], cluster: RedisDatabase
 ) -> None:
+    for server in masters:
+        tell(server, "CONFIG", "SET", "cluster-announce-hostname", "localhost")
+        tell(server, "CONFIG", "SET", "cluster-preferred-endpoint-type", endpoint)
+    host = {"ip": masters[0].host.encode(), "hostname": b"localhost"}[endpoint]
+    until(
+        lambda: all(
+            owner[0] == host for server in masters for _, _, owner in tell(server, "CLUSTER", "SLOTS")
+        )
+    )
+
     def seen() -> ConnectionHealth:
         return probe(cluster, HealthPolicy(degraded_ms=60_000, unhealthy_ms=60_000), Deadline(600.0))
 
