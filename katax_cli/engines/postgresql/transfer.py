@@ -160,16 +160,16 @@ class PostgresTransfer(EnginePart[SqlEngine]):
         sql = f"COPY {source} TO STDOUT WITH ({options})"
         if "\0" in sql:
             raise psycopg.DataError("the statement holds a NUL character; PostgreSQL has no such text")
-        connection.pgconn.send_query_params(sql.encode(), None)
-        with waiting():
-            connection.wait(generators.send(connection.pgconn))
-            result = connection.wait(generators.fetch(connection.pgconn))
-        if result is not None and result.status == ExecStatus.FATAL_ERROR:
-            while connection.wait(generators.fetch(connection.pgconn)) is not None:
-                pass
-            raise refusal(connection, psycopg.errors.error_from_result(result))
         copy = CopyOut(connection, waiting)
         try:
+            connection.pgconn.send_query_params(sql.encode(), None)
+            with waiting():
+                connection.wait(generators.send(connection.pgconn))
+                result = connection.wait(generators.fetch(connection.pgconn))
+            if result is not None and result.status == ExecStatus.FATAL_ERROR:
+                while connection.wait(generators.fetch(connection.pgconn)) is not None:
+                    pass
+                raise refusal(connection, psycopg.errors.error_from_result(result))
             yield copy
         finally:
             if connection.status == TransactionStatus.ACTIVE:

@@ -51,14 +51,20 @@ def run(
 
 
 def _run(connection: PostgresConnection, statement: _SentStatement, timeout: float | None) -> PGresult:
-    if connection.asks_limit:
-        ask_limit(connection)
-    setting = connection.missing_setting(timeout)
-    if setting is None:
-        statement.send()
-        results = connection.wait(generators.execute(connection.pgconn))
-    else:
-        results = _run_after(connection, setting, statement)
+    try:
+        if connection.asks_limit:
+            ask_limit(connection)
+        setting = connection.missing_setting(timeout)
+        if setting is None:
+            statement.send()
+            results = connection.wait(generators.execute(connection.pgconn))
+        else:
+            results = _run_after(connection, setting, statement)
+    except BaseException:
+        # psycopg cancels where it waits; an interrupt may come between sending and waiting.
+        if connection.status == TransactionStatus.ACTIVE:
+            abandon(connection)
+        raise
     # A session that is ended adds a second error, "server closed the connection", which has no code.
     return _checked(connection, results[0])
 
@@ -76,10 +82,10 @@ def streamed(
     statement = _SentStatement(connection, query, params)
     check_alive(connection)
     apply_timeout(connection, timeout)
-    statement.send()
     pgconn = connection.pgconn
-    pgconn.set_chunked_rows_mode(_BATCH) if _HAS_CHUNKS else pgconn.set_single_row_mode()
     try:
+        statement.send()
+        pgconn.set_chunked_rows_mode(_BATCH) if _HAS_CHUNKS else pgconn.set_single_row_mode()
         connection.wait(generators.send(pgconn))
         yield PostgresStream(connection, text=text)
     finally:

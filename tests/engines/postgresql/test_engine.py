@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from decimal import Decimal
 from functools import partial
 from itertools import groupby
 from pathlib import Path
+from types import FrameType
 from typing import Any
 from uuid import UUID
 
@@ -576,6 +578,22 @@ class TestFailures:
 
 
 @contextmanager
+def interrupted_once_sent() -> Iterator[None]:
+    """Raises KeyboardInterrupt where the first statement of the block has been given to libpq."""
+
+    def profile(frame: FrameType, event: str, _: object) -> None:
+        if event == "return" and frame.f_code.co_qualname == "_SentStatement.send":
+            sys.setprofile(None)
+            raise KeyboardInterrupt
+
+    sys.setprofile(profile)
+    try:
+        yield
+    finally:
+        sys.setprofile(None)
+
+
+@contextmanager
 def once_it_sleeps(
     engine: PostgresEngine, watcher: PostgresConnection, pid: int, act: Callable[[], object]
 ) -> Iterator[None]:
@@ -672,6 +690,19 @@ class TestBrokenWires:
             raise KeyboardInterrupt
         active = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND pid = $1"
         assert scalar(engine, connect(engine), active, connection.pgconn.backend_pid) == 0
+
+    @pytest.mark.parametrize(
+        "run", [PostgresEngine.execute, lambda *given: PostgresEngine.stream(*given).__enter__()]
+    )
+    def test_ctrl_c_between_sending_and_waiting_leaves_the_transaction_usable(
+        self, engine: PostgresEngine, connection: PostgresConnection, run: Callable[..., object]
+    ) -> None:
+        engine.execute(connection, "BEGIN")
+        with interrupted_once_sent(), pytest.raises(KeyboardInterrupt):
+            run(engine, connection, "SELECT pg_sleep(600)")
+        assert engine.transaction_failed(connection)
+        engine.undo(connection)
+        assert scalar(engine, connection, "SELECT 1") == 1
 
     def test_cancel_says_nothing_when_there_is_nothing(
         self, engine: PostgresEngine, connection: PostgresConnection
