@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from time import monotonic
 
 import psycopg
 from psycopg import generators
@@ -28,6 +29,7 @@ _BATCH = 1000
 _COPYING = (ExecStatus.COPY_IN, ExecStatus.COPY_OUT, ExecStatus.COPY_BOTH)
 _QUIET = (TransactionStatus.IDLE, TransactionStatus.INTRANS)
 _OK = ConnStatus.OK
+_CANCELS = 5
 _HAS_CHUNKS = version() >= 170000
 
 
@@ -153,19 +155,29 @@ def _take_in(connection: PostgresConnection) -> None:
 
 
 def abandon(connection: PostgresConnection) -> None:
-    """Ends the statement under way and drops what it still sends; closes when that does not work."""
-    try:
-        connection.cancel_safe(timeout=5.0)
-        while connection.wait(generators.fetch(connection.pgconn)) is not None:
-            pass
-    except psycopg.Error:
-        pass
-    if connection.status not in (
-        TransactionStatus.IDLE,
-        TransactionStatus.INTRANS,
-        TransactionStatus.INERROR,
-    ):
+    """Ends the statement under way and drops what it still sends; closes when that does not work.
+
+    A server passes over the cancel of a statement that it has not begun, so it is asked again.
+    """
+    with suppress(psycopg.Error):
+        for _ in range(_CANCELS):
+            connection.cancel_safe(timeout=5.0)
+            if _ends(connection, 1.0):
+                break
+    if connection.status not in (*_QUIET, TransactionStatus.INERROR):
         connection.close()
+
+
+def _ends(connection: PostgresConnection, seconds: float) -> bool:
+    """Drops what arrives within so many seconds; True when that was all."""
+    pgconn = connection.pgconn
+    given_up = monotonic() + seconds
+    while (left := given_up - monotonic()) > 0 and (
+        not pgconn.is_busy() or connection.arrivals.poll(left * 1000)
+    ):
+        if connection.wait(generators.fetch(pgconn)) is None:
+            return True
+    return False
 
 
 class _SentStatement:
