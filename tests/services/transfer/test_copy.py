@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import io
-import os
 import random
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 import pytest
 
@@ -25,6 +20,7 @@ from katax_cli.services.transfer.export import Wanted, export
 from tests.servers import Server
 from tests.servers.fixtures import MakeFresh
 from tests.services.transfer.connections import open_sql
+from tests.services.transfer.killing import ended
 from tests.services.transfer.values import fill
 from tests.waiting import until
 
@@ -482,22 +478,11 @@ def test_a_killed_copy_has_each_row_once(urls: dict[str, tuple[str, str]]) -> No
         )
         source.execute("alter table t add primary key (id)")
 
-    def ended(engine: str, kill_after: int | None) -> int:
-        command = [sys.executable, "-c", PROGRAM, urls["postgresql"][0], urls[engine][1]]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[3]) as run:
-            assert run.stdout is not None
-            for _ in range(kill_after or 0):
-                run.stdout.readline()
-            if kill_after is not None:
-                os.kill(run.pid, signal.SIGKILL)
-            run.stdout.read()
-        return run.returncode
-
     for engine in ENGINES:
         for _ in range(2):
-            ended(engine, chance.randrange(6) + 1)
+            ended(PROGRAM, urls["postgresql"][0], urls[engine][1], kill_after=chance.randrange(6) + 1)
         # A busy server may still commit for the killed one, which refuses the next one's batch.
-        until(partial(ends_well, partial(ended, engine, None)))
+        until(partial(ends_well, partial(ended, PROGRAM, urls["postgresql"][0], urls[engine][1])))
         with open_sql(urls[engine][1]) as target:
             rows = target.run("select count(*), count(distinct id), max(id) from t").rows
 

@@ -5,11 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import os
 import random
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -29,6 +25,7 @@ from katax_cli.services.transfer.import_run import ImportPlan, LoadedRows
 from katax_cli.services.transfer.load import Import
 from tests.servers.fixtures import MakeFresh, Target
 from tests.services.transfer.connections import open_sql
+from tests.services.transfer.killing import ended
 from tests.services.transfer.values import create, fill
 from tests.waiting import until
 
@@ -403,23 +400,11 @@ def test_a_killed_import_goes_on_where_it_stood(sql_engine: Target, tmp_path: Pa
     file.write_text("id,name\n" + "".join(f"{number},name {number}\n" for number in range(20_000)))
     with open_sql(sql_engine.url) as database:
         database.execute("create table t (id bigint, name varchar(40))")
-    command = [sys.executable, "-c", PROGRAM, sql_engine.url, str(file)]
-
-    def ended(kill_after: int | None) -> int:
-        with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[3]) as run:
-            assert run.stdout is not None
-            for _ in range(kill_after or 0):
-                run.stdout.readline()
-            if kill_after is not None:
-                os.kill(run.pid, signal.SIGKILL)
-            run.stdout.read()
-        return run.returncode
-
     chance = random.Random(7)
     for _ in range(3):
-        ended(chance.randrange(3) + 1)
+        ended(PROGRAM, sql_engine.url, str(file), kill_after=chance.randrange(3) + 1)
     # A server that is busy may take its time to notice that the client is gone: until then the lock is held.
-    until(lambda: ended(None) == 0)
+    until(lambda: ended(PROGRAM, sql_engine.url, str(file)) == 0)
     with open_sql(sql_engine.url) as database:
         until(lambda: database.run("select count(*) from katax_imports where state = 'done'").rows == [(1,)])
         rows = database.run("select count(*), count(distinct id), min(id), max(id) from t").rows

@@ -14,11 +14,6 @@ from katax_cli.snapshot import JobState, JobStatus
 Trigger = Literal["schedule", "manual", "init"]
 
 
-def new_run_id() -> str:
-    """A UUID without its dashes."""
-    return uuid4().hex
-
-
 @dataclass(frozen=True, slots=True)
 class Run:
     """One row: an occurrence, or a run by hand. `until_at`: the last of a missed range."""
@@ -27,7 +22,7 @@ class Run:
     scheduled_at: int
     trigger: Trigger = "schedule"
     state: JobState = "running"
-    run_id: str = field(default_factory=new_run_id)
+    run_id: str = field(default_factory=lambda: uuid4().hex)
     reason: str | None = None
     started_at: int | None = None
     finished_at: int | None = None

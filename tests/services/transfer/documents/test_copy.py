@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
-import subprocess
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 
@@ -18,6 +13,7 @@ from katax_cli.services.transfer.copy import CopiedTable, CopyPlan
 from katax_cli.services.transfer.documents.copy import CollectionReport, DocumentCopy
 from tests.servers.fixtures import MakeFresh
 from tests.services.transfer.documents.connections import documents_in, open_documents
+from tests.services.transfer.killing import ended
 from tests.waiting import until
 
 
@@ -105,30 +101,16 @@ def test_a_killed_copy_goes_on_once_that_is_allowed(fresh: MakeFresh) -> None:
     here, there = fresh("mongodb").url, fresh("mongodb").url
     with open_documents(here) as source:
         source.insert("t", [{"n": number} for number in range(200)])
-    command = [sys.executable, "-c", PROGRAM, here, there]
 
-    def ended(*words: str, kill_after: int | None = None) -> int:
-        root = Path(__file__).parents[4]
-        with subprocess.Popen(
-            [*command, str(kill_after or 0), *words],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd=root,
-        ) as run:
-            assert run.stdout is not None
-            for _ in range(kill_after or 0):
-                run.stdout.readline()
-            if kill_after is not None:
-                os.kill(run.pid, signal.SIGKILL)
-            run.stdout.read()
-        return run.returncode
+    def copy_ended(*words: str, kill_after: int | None = None) -> int:
+        return ended(PROGRAM, here, there, str(kill_after or 0), *words, kill_after=kill_after)
 
     chance = random.Random(5)
-    ended(kill_after=chance.randrange(2) + 1)
+    copy_ended(kill_after=chance.randrange(2) + 1)
     with open_documents(there) as target, pytest.raises(Refused, match="go on with --not-consistent"):
         copied(here, target, CopyPlan())
-    ended("on", kill_after=chance.randrange(2) + 1)
+    copy_ended("on", kill_after=chance.randrange(2) + 1)
     # A busy server may still write for the killed one, which refuses the next one's batch.
-    until(lambda: ended("on") == 0)
+    until(lambda: copy_ended("on") == 0)
     with open_documents(there) as target:
         assert sorted(one["n"] for one in documents_in(target, "t")) == list(range(200))

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import csv
-import os
 import random
-import signal
-import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,6 +16,7 @@ from katax_cli.services.transfer.documents.load import DocumentImport
 from katax_cli.services.transfer.import_run import ImportPlan
 from tests.servers.fixtures import Throwaway
 from tests.services.transfer.documents.connections import documents_in, imported, open_documents, source
+from tests.services.transfer.killing import ended
 from tests.waiting import until
 
 
@@ -225,23 +222,11 @@ def test_a_killed_import_goes_on_where_it_stood(mongodb_url: str, tmp_path: Path
     """Also of documents without an `_id`, which come once since theirs is made of their line."""
     file = tmp_path / "rows.jsonl"
     file.write_text("".join(f'{{"n": {number}}}\n' for number in range(300)))
-    command = [sys.executable, "-c", PROGRAM, mongodb_url, str(file)]
-
-    def ended(kill_after: int | None) -> int:
-        with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[4]) as run:
-            assert run.stdout is not None
-            for _ in range(kill_after or 0):
-                run.stdout.readline()
-            if kill_after is not None:
-                os.kill(run.pid, signal.SIGKILL)
-            run.stdout.read()
-        return run.returncode
-
     chance = random.Random(7)
     for _ in range(2):
-        ended(chance.randrange(4) + 1)
+        ended(PROGRAM, mongodb_url, str(file), kill_after=chance.randrange(4) + 1)
     # A busy server may still write for the killed one, which looks alive by that.
-    until(lambda: ended(None) == 0)
+    until(lambda: ended(PROGRAM, mongodb_url, str(file)) == 0)
     with open_documents(mongodb_url) as database:
         assert sorted(one["n"] for one in documents_in(database, "t")) == list(range(300))
 
