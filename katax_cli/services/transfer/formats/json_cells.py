@@ -8,8 +8,7 @@ from typing import Any
 from katax_cli.core.engine_names import Dialect
 from katax_cli.core.text.text import to_json
 from katax_cli.engines.transfers import ColumnKind, TransferSql
-from katax_cli.services.transfer.formats.readers import array_literal, json_text
-from katax_cli.services.transfer.formats.sources import AsText
+from katax_cli.services.transfer.formats.readers import AsText, array_literal, json_text
 
 
 def as_texts(sql: TransferSql, types: Sequence[str], dialect: Dialect) -> list[AsText]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, BinaryIO
 
-from katax_cli.core.text.text import hex_text
+from katax_cli.core.text.text import hex_text, to_json
 from katax_cli.engines.base import Row
 from katax_cli.engines.transfers import ColumnKind, from_hex
 from katax_cli.errors import ConfigError, KataxError
+from katax_cli.services.transfer.formats.readers import AsText
 
 _GROUP = 65_536
 """Rows of one row group, which are held at once."""
@@ -45,20 +46,48 @@ def write_parquet(
     return count
 
 
-def read_parquet(file: BinaryIO, name: str) -> tuple[list[str], Iterator[list[list[Any]]]]:
-    """The columns of a file, and its rows in batches, their values as texts, bytes or None."""
+def read_parquet(
+    file: BinaryIO, name: str, as_texts: Sequence[AsText] = ()
+) -> tuple[list[str], Iterator[list[list[Any]]]]:
+    """The columns of a file, and its rows in batches, their values as texts, bytes or None.
+
+    `as_texts` makes a column's text of what is nested, and of its JSON. A moment with a zone is given in UTC.
+    """
     arrow, parquet = _modules()
     try:
         source = parquet.ParquetFile(file)
     except (arrow.ArrowException, OSError) as error:
         raise KataxError(f"{name!r} is no whole Parquet file: {error}") from error
-    return list(source.schema_arrow.names), _rows(source)
+    columns = list(source.schema_arrow.names)
+    return columns, _rows(arrow, source, name, as_texts or [None] * len(columns))
 
 
-def _rows(source: Any) -> Iterator[list[list[Any]]]:
+def _rows(arrow: Any, source: Any, name: str, as_texts: Sequence[AsText]) -> Iterator[list[list[Any]]]:
     for batch in source.iter_batches(batch_size=4096):
-        columns = [[_as_text(value) for value in column.to_pylist()] for column in batch.columns]
+        columns = []
+        for column, values, make in zip(batch.schema.names, batch.columns, as_texts, strict=True):
+            try:
+                columns.append(
+                    [_as_text(value, make) for value in _without_nanoseconds(arrow, values).to_pylist()]
+                )
+            except (ValueError, OverflowError) as error:
+                raise KataxError(f"{name!r}, column {column!r} cannot be read: {error}") from error
         yield [list(row) for row in zip(*columns, strict=True)]
+
+
+def _without_nanoseconds(arrow: Any, values: Any) -> Any:
+    """Times as Python has them; those with nanoseconds, which it has not, as texts."""
+    if arrow.types.is_timestamp(values.type):
+        values = values.cast(arrow.timestamp(values.type.unit, values.type.tz and "UTC"))
+        wanted = arrow.timestamp("us", values.type.tz)
+    elif arrow.types.is_time64(values.type):
+        wanted = arrow.time64("us")
+    else:
+        return values
+    try:
+        return values.cast(wanted)
+    except arrow.ArrowInvalid:
+        return values.cast(arrow.string())
 
 
 def _modules() -> tuple[Any, Any]:
@@ -146,12 +175,14 @@ def _moment(text: str, kind: str) -> Any:
     return moment
 
 
-def _as_text(value: Any) -> Any:
+def _as_text(value: Any, make: AsText) -> Any:
     """As PostgreSQL writes it, which the others read."""
     if value is None or isinstance(value, str | bytes):
         return value
     if isinstance(value, bool):
         return "t" if value else "f"
+    if make is not None and isinstance(value, list | dict):
+        return make(value, to_json(value))
     from datetime import datetime
 
     if isinstance(value, datetime):

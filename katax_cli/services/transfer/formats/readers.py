@@ -12,13 +12,15 @@ from typing import Any
 from uuid import uuid4
 
 from katax_cli.core.text.nesting import check_nesting
-from katax_cli.core.text.text import to_json
+from katax_cli.core.text.text import plain
 from katax_cli.services.transfer.formats.chunks import Chunk
 from katax_cli.services.transfer.formats.writers import CsvForm
 
 Reject = Callable[[int, str, str], object]
 """Told the line of what is no row, the reason, and the text."""
 Numbered = tuple[int, list[Any]]
+AsText = Callable[[Any, str], Any] | None
+"""Makes the text of a column of a value and of its own JSON; None where the usual one will do."""
 
 _QUOTED_NULL = f"\ue000{uuid4().hex}"
 """Stands for a cell that is NULL's token in quotes while the csv module, which forgets quotes, reads the row."""
@@ -121,7 +123,7 @@ def csv_header(data: bytes, form: CsvForm) -> list[str]:
 
 
 def json_rows(
-    chunk: Chunk, columns: Sequence[str], as_texts: Sequence[Callable[[Any, str], Any] | None], reject: Reject
+    chunk: Chunk, columns: Sequence[str], as_texts: Sequence[AsText], reject: Reject
 ) -> Iterator[Numbered]:
     """Rows of a chunk of JSON lines. `as_texts` makes a column's text of a value and its own JSON; a field that is left
     out is NULL."""
@@ -145,7 +147,7 @@ def json_rows(
         )
 
 
-def _json_cell(found: tuple[Any, str] | None, make: Callable[[Any, str], Any] | None) -> Any:
+def _json_cell(found: tuple[Any, str] | None, make: AsText) -> Any:
     if found is None or found[0] is None:
         return None
     value, raw = found
@@ -215,5 +217,5 @@ def _element(value: Any) -> str:
         return "NULL"
     if isinstance(value, bool):
         return "t" if value else "f"
-    text = value if isinstance(value, str) else to_json(value)
+    text = plain(value)
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -17,6 +17,7 @@ from katax_cli.services.transfer.ahead import Background
 from katax_cli.services.transfer.formats.chunks import LARGEST_ROW, Chunk, chunks, in_utf8
 from katax_cli.services.transfer.formats.files import FileKind, digest, opened
 from katax_cli.services.transfer.formats.readers import (
+    AsText,
     Numbered,
     Reject,
     csv_header,
@@ -27,7 +28,6 @@ from katax_cli.services.transfer.formats.readers import (
 )
 from katax_cli.services.transfer.formats.writers import CsvForm
 
-AsText = Callable[[Any, str], Any] | None
 _SAMPLE = 2**20
 _PARQUET_ROWS = 20_000
 
@@ -116,7 +116,7 @@ class RowFile:
     ) -> Iterator[Batch]:
         """The rows from `position` on, which line `line` begins; 0: from the first one on."""
         if self.kind.format == "parquet":
-            yield from self._parquet_batches(position)
+            yield from self._parquet_batches(position, as_texts)
             return
         columns = self.columns  # before the file is read: asking for them rewinds it
         quoted = self.kind.format == "csv"
@@ -153,16 +153,16 @@ class RowFile:
         with opened(self.file, self.kind.compression, self.name) as stream:
             yield in_utf8(stream, self.encoding)
 
-    def _parquet(self) -> tuple[Sequence[str], Iterator[list[list[Any]]]]:
+    def _parquet(self, as_texts: Sequence[AsText] = ()) -> tuple[Sequence[str], Iterator[list[list[Any]]]]:
         from katax_cli.services.transfer.formats.parquet import read_parquet
 
         if self.kind.compression is not None:
             raise ConfigError(f"{self.name!r} is packed twice; Parquet packs itself, unpack it first")
         self.file.seek(0)
-        return read_parquet(self.file, self.name)
+        return read_parquet(self.file, self.name, as_texts)
 
-    def _parquet_batches(self, position: int) -> Iterator[Batch]:
-        _, found = self._parquet()
+    def _parquet_batches(self, position: int, as_texts: Sequence[AsText]) -> Iterator[Batch]:
+        _, found = self._parquet(as_texts)
         rows = islice((row for batch in found for row in batch), position, None)
         while batch := list(islice(rows, _PARQUET_ROWS)):
             numbered = list(enumerate(batch, position + 1))
