@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from rich.cells import cell_len
 from rich.style import Style
 from rich.text import Text
 
@@ -71,6 +72,8 @@ def alike(cell: Text, other: Text) -> bool:
 def found(rows: Sequence[TableRow], words: str) -> tuple[TableRow, ...]:
     """The rows in which each of the words is somewhere, upper or lower case."""
     wanted = words.lower().split()
+    if not wanted:
+        return tuple(rows)
     texts = (" ".join(cell.plain for cell in row.cells).lower() for row in rows)
     return tuple(row for row, text in zip(rows, texts, strict=True) if all(word in text for word in wanted))
 
@@ -80,13 +83,15 @@ def fitted(columns: Sequence[Column], rows: Sequence[TableRow], width: int) -> t
 
     The one that grows may be cut down to its own width, and gets what is left over. No name takes more than half.
     """
-    wide = {at: _wide(column, [row.cells[at] for row in rows], width) for at, column in enumerate(columns)}
-    least = {at: columns[at].width if columns[at].grows else wide[at] for at in wide}
+    wide = {
+        at: column.width if column.grows else _wide(column, [row.cells[at] for row in rows], width)
+        for at, column in enumerate(columns)
+    }
     shown = list(wide)
-    while len(shown) > 1 and _total(least, shown) > width:
+    while len(shown) > 1 and _total(wide, shown) > width:
         shown.remove(max(shown, key=lambda at: (columns[at].rank, at)))
-    left = width - _total(least, shown)
-    return tuple((at, max(1, least[at] + left) if columns[at].grows else wide[at]) for at in shown)
+    left = width - _total(wide, shown)
+    return tuple((at, max(1, wide[at] + left) if columns[at].grows else wide[at]) for at in shown)
 
 
 def spans(count: int, columns: int) -> list[int]:
@@ -96,7 +101,8 @@ def spans(count: int, columns: int) -> list[int]:
 
 def _wide(column: Column, cells: Sequence[Text], width: int) -> int:
     least = max(column.width, len(column.label))
-    return max(least, min(width // 2, max((cell.cell_len for cell in cells), default=0)))
+    # Most of a column are the same few texts.
+    return max(least, min(width // 2, max(map(cell_len, {cell.plain for cell in cells}), default=0)))
 
 
 def _total(wide: Mapping[int, int], shown: Sequence[int]) -> int:

@@ -19,7 +19,7 @@ _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\
 
 def printable(text: str) -> str:
     """`text` with control and bidi characters escaped, so that a terminal shows it and obeys nothing."""
-    if text.isascii() and text.isprintable():
+    if text.isprintable():
         return text
     return "".join(c if _harmless(c) else _escape(c) for c in text)
 
