@@ -104,6 +104,10 @@ class ReadsDumpHead(RestoresByProgram, Protocol):
 
     def known_roles(self, connection: Any) -> frozenset[str]: ...
 
+    def partitioned(self, connection: Any) -> Mapping[str, str]:
+        """The partitioned table of each partition, as manifests name them."""
+        ...
+
     def policed(self, connection: Any) -> list[str]:
         """Tables of which row-level security may hide rows from this role."""
         ...

@@ -51,6 +51,10 @@ _RELATIONS = """SELECT n.nspname || '.' || c.relname, format('ONLY %I.%I %s', n.
     WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
     AND (n.nspname || '.' || c.relname = ANY($1) OR NOT EXISTS (SELECT FROM pg_depend d
         WHERE d.objid = c.oid AND d.classid = 'pg_class'::regclass AND d.deptype = 'e'))"""
+_PARTITIONED = """SELECT n.nspname || '.' || c.relname, s.nspname || '.' || r.relname
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_class r ON r.oid = pg_partition_root(c.oid) JOIN pg_namespace s ON s.oid = r.relnamespace
+    WHERE c.relispartition AND c.relkind = 'r'"""
 _POLICED = """SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind = 'r' AND row_security_active(c.oid) ORDER BY 1"""
 _PREPARED = "SELECT gid FROM pg_prepared_xacts WHERE database = $1 ORDER BY prepared"
@@ -146,6 +150,9 @@ class PostgresRestore(EnginePart[PostgresEngine]):
     def relations(self, connection: Any, names: Collection[str]) -> list[tuple[str, str]]:
         """Partitions too, and tables of extensions only if they are among `names`."""
         return [(name, sql) for name, sql in self._engine.execute(connection, _RELATIONS, [list(names)]).rows]
+
+    def partitioned(self, connection: Any) -> Mapping[str, str]:
+        return dict(self._engine.execute(connection, _PARTITIONED).rows)
 
     def policed(self, connection: Any) -> list[str]:
         return [name for (name,) in self._engine.execute(connection, _POLICED).rows]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar, cast
 
 from katax_cli.core.clock import SYSTEM
@@ -38,10 +40,14 @@ _LARGE_OBJECTS = "SELECT count(*) FROM pg_largeobject_metadata"
 
 
 class _LoadedDatabase(NamedTuple):
-    """What a restored database holds; `policed`: tables whose rows a policy may hide from this role."""
+    """What a restored database holds; `policed`: tables whose rows a policy may hide from this role.
+
+    The rows are those of `backed_up` or, where partitions differ from it, both are of whole tables.
+    """
 
     policed: Sequence[str]
     rows: dict[str, int]
+    backed_up: Mapping[str, int]
     large_objects: int
     is_comparable: bool
 
@@ -160,10 +166,11 @@ class PostgresLoader(Loader):
             except BaseException:
                 self._order.work.cut()  # nobody waits for the other one
                 raise
-        expected = manifest.rows
+        expected = loaded.backed_up
         uncounted = [name for name in loaded.policed if loaded.rows.get(name, 0) != expected.get(name, 0)]
         rows = loaded.rows | {name: expected.get(name, 0) for name in uncounted}
-        problems = all_differences(manifest, rows, self._objects(schema, loaded.large_objects), None)
+        objects = self._objects(schema, loaded.large_objects)
+        problems = all_differences(replace(manifest, rows=expected), rows, objects, None)
         if not problems and loaded.is_comparable and manifest.tool == str(self._pg_dump):
             problems += self._schema_problems(schema)
         if uncounted and not problems:
@@ -180,8 +187,15 @@ class PostgresLoader(Loader):
                 if policed:  # a policy may call what fails here
                     raise _uncounted(policed[0]) from error
                 raise
+            backed_up = manifest.rows
+            if rows != backed_up:
+                # Partitions by the hash of an enum get other rows: it is that of its number, which is new.
+                tables = self._asked(database, self._part.partitioned)
+                rows, backed_up = _by_table(rows, tables), _by_table(backed_up, tables)
+                policed = [tables.get(name, name) for name in policed]
             [(large,)] = database.run(_LARGE_OBJECTS, timeout=FOREVER).rows
-            return _LoadedDatabase(policed, rows, int(large), is_of_this_version(manifest, database))
+            is_comparable = is_of_this_version(manifest, database)
+            return _LoadedDatabase(policed, rows, backed_up, int(large), is_comparable)
 
     def _objects(self, schema: list[bytes], large_objects: int) -> dict[str, int]:
         """The number of objects of each kind that were restored."""
@@ -214,6 +228,13 @@ class PostgresLoader(Loader):
     def _schema(self, settings: ConnectionSettings) -> list[bytes]:
         with secret_files(credentials(settings)) as secrets:
             return pg_dump.schema_of_database(self._order.work, self._pg_dump, secrets)
+
+
+def _by_table(rows: Mapping[str, int], tables: Mapping[str, str]) -> dict[str, int]:
+    counts = Counter[str]()
+    for name, count in rows.items():
+        counts[tables.get(name, name)] += count
+    return dict(counts)
 
 
 def _uncounted(table: str) -> BackupHindered:

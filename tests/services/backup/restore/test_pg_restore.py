@@ -70,6 +70,19 @@ def test_an_expression_that_the_server_says_otherwise_is_the_same(
     assert (done.code, "the schema differs from the one that was backed up" in done.out) == (1, True)
 
 
+def test_rows_are_counted_in_whatever_partition_they_are(source: Target) -> None:
+    """The hash of an enum is that of its number, which another database has another of."""
+    run(
+        source.url,
+        "CREATE TYPE e AS ENUM ('x', 'y', 'z')",
+        "CREATE TABLE t (v e, n int) PARTITION BY HASH (v)",
+        *(f"CREATE TABLE t{n} PARTITION OF t FOR VALUES WITH (MODULUS 9, REMAINDER {n})" for n in range(9)),
+        "INSERT INTO t SELECT unnest(enum_range(NULL::e)), g FROM generate_series(1, 20) g",
+    )
+    done = katax("db", "backups", "drill", back_up().name, "--on", "main", "--same-server", "-y")
+    assert done.code == 0, done.out
+
+
 def test_a_server_of_another_version_may_have_other_words_for_all_of_it(
     source: Target, tmp_path: Path, drop: Callable[[str], str]
 ) -> None:
