@@ -19,7 +19,8 @@ FROM information_schema.columns WHERE table_schema = database() ORDER BY table_n
 _DEFINITIONS = {
     "table": """SELECT table_name, engine, table_collation, table_comment FROM information_schema.tables
 WHERE table_schema = database() AND table_type IN ('BASE TABLE', 'SYSTEM VERSIONED') ORDER BY 1""",
-    "of tables": """SELECT table_name, column_name, column_type, is_nullable, column_default, extra, collation_name,
+    "of tables": """SELECT table_name, column_name, column_type, is_nullable,
+replace(column_default, concat('`', replace(database(), '`', '``'), '`.'), ''), extra, collation_name,
 generation_expression FROM information_schema.columns
 WHERE table_schema = database() ORDER BY table_name, ordinal_position""",
     "index": """SELECT DISTINCT table_name, index_name, non_unique FROM information_schema.statistics

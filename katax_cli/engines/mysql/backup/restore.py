@@ -16,6 +16,9 @@ from katax_cli.engines.restores import Space, free_bytes
 _USED = """SELECT coalesce(sum(data_length + index_length), 0) FROM information_schema.tables
     WHERE table_schema = ?"""
 _ALTER = b"ALTER DATABASE "
+_COLUMN_OR_VIEW = re.compile(rb"^(?:  `|/\*!50001 VIEW `).*$", re.MULTILINE)
+"""A line of a table or view; rows begin otherwise."""
+_QUOTED = rb"'(?:[^'\\]|\\.|'')*+'|`(?:[^`]|``)*+`"
 
 
 class MysqlRestore:
@@ -68,11 +71,12 @@ class MysqlRestore:
         return (f"--database={target}",)
 
     def addressed(self, chunks: Iterable[bytes], *, source: str, target: str) -> Iterator[bytes]:
-        """Routines and triggers of another collation come between two ALTER DATABASE, which name the database. Events
-        are held until `let_go`."""
-        old = _ALTER + quote_identifier(source, "mysql").encode() + b" "
-        new = _ALTER + quote_identifier(target, "mysql").encode() + b" "
+        """Routines and triggers of another collation come between two ALTER DATABASE, which name the database, as do
+        defaults and views that take numbers from a sequence. Events are held until `let_go`."""
+        here, there = (quote_identifier(name, "mysql").encode() for name in (source, target))
+        old, new = _ALTER + here + b" ", _ALTER + there + b" "
         at_line = re.compile(rb"^((?:/\*!\d+ )?)" + re.escape(old), re.MULTILINE)
+        of_sequence = re.compile(rb"((?:next|last)val\()" + re.escape(here) + rb"(?=\.`)|" + _QUOTED)
         rest = b""
         for chunk in chunks:
             rest += chunk
@@ -81,6 +85,13 @@ class MysqlRestore:
                 lines, rest = rest[:end], rest[end:]
                 if old in lines:
                     lines = at_line.sub(lambda match: match[1] + new, lines)
+                if b"val(" + here in lines:
+                    lines = _COLUMN_OR_VIEW.sub(
+                        lambda line: of_sequence.sub(
+                            lambda match: match[1] + there if match[1] else match[0], line[0]
+                        ),
+                        lines,
+                    )
                 yield self._events.hold(lines) if SIGN in lines else lines
         yield rest
 

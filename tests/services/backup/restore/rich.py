@@ -131,7 +131,8 @@ def content(server: Server, database: str) -> str:
         ]
     done = subprocess.run(words, capture_output=True, check=False, env={**os.environ, "LC_ALL": "C"})
     assert done.returncode == 0, done.stderr
-    text = done.stdout.decode()
+    # A default of MariaDB names the database of its sequence.
+    text = done.stdout.decode().replace(f"`{database}`.", "")
     return "\n".join(
         line for line in text.splitlines() if not line.startswith(("\\restrict", "\\unrestrict", "--"))
     )

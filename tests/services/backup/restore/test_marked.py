@@ -118,6 +118,31 @@ def test_mysql_fills_a_new_or_an_empty_database(
     assert [name for name in databases(mariadb) if name.startswith("katax_drill")] == []
 
 
+def test_numbers_come_from_the_sequence_of_the_same_database(
+    source: Target, mariadb: Server, copy: str
+) -> None:
+    """The server keeps the name of the database with them; a text that looks like that is one."""
+    name = source.url.rpartition("/")[2]
+    text = f"  `x` DEFAULT nextval(`{name}`.`tickets`)"
+    for statement in (
+        "CREATE VIEW next_ticket AS SELECT nextval(tickets) AS ticket",
+        f"CREATE TABLE texts (`it's` bigint DEFAULT (nextval(tickets) + 1), t text COMMENT '{text}')",
+        f"INSERT INTO texts VALUES (1, '{text}\n{text}')",
+    ):
+        ask(mariadb, statement, name)
+    manifest, texts = back_up(), ask(mariadb, "SELECT * FROM texts", name)
+    ask(mariadb, f"DROP DATABASE `{name}`")
+
+    code, said = restore(manifest.name, copy)
+
+    assert code == 0, said
+    ask(mariadb, "INSERT INTO texts () VALUES ()", copy)
+    assert ask(mariadb, "SELECT * FROM texts", copy)[:1] == texts
+    comment = "SELECT column_comment FROM information_schema.columns WHERE column_name = 't' AND table_name = 'texts'"
+    assert ask(mariadb, comment) == [(text,)]
+    assert ask(mariadb, "SELECT ticket > 100 FROM next_ticket", copy) == [(1,)]
+
+
 def tools_in(folder: Path) -> str:
     return f'[backup]\ntools = "{folder}"\n'
 
