@@ -36,6 +36,8 @@ from katax_cli.services.tables.scratch import AnyDatabase, administrator
 
 T = TypeVar("T")
 _ASK_SIZE_EVERY = 1.0
+_NO_RIGHT = "42501"
+"""The SQLSTATE of a parameter that only superusers set."""
 _LARGE_OBJECTS = "SELECT count(*) FROM pg_largeobject_metadata"
 
 
@@ -154,7 +156,14 @@ class PostgresLoader(Loader):
         with administrator(self._order.database, self._order.open_database) as server:
             quoted = quote_identifier(name, cast("SqlDatabase", server).dialect)
             for statement in statements:
-                cast("SqlDatabase", server).execute(statement.replace("{name}", quoted, 1), timeout=FOREVER)
+                try:
+                    cast("SqlDatabase", server).execute(
+                        statement.replace("{name}", quoted, 1), timeout=FOREVER
+                    )
+                except QueryError as error:
+                    if error.sqlstate != _NO_RIGHT:
+                        raise
+                    self._order.tell(f"a setting of the database is not restored: {error.reason}")
 
     def problems(self, settings: ConnectionSettings) -> list[str]:
         manifest = self._order.manifest

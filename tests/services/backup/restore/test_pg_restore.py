@@ -126,6 +126,37 @@ def test_the_database_keeps_its_owner_and_who_may_use_it(
             connection.execute(f"DROP ROLE {role}".encode())
 
 
+def test_a_plain_role_leaves_out_what_only_a_superuser_sets(
+    source: Target, postgresql: Server, tmp_path: Path, drop: Callable[[str], str]
+) -> None:
+    """A parameter of the database, and a grant that was given by another one than the owner."""
+    name, roles = name_of(source), [f"{who}_{os.getpid()}" for who in ("plain", "giver", "taker")]
+    plain, giver, taker = roles
+    run(
+        source.url,
+        f"CREATE ROLE {plain} LOGIN PASSWORD 'plain' CREATEDB",
+        f"CREATE ROLE {giver}",
+        f"CREATE ROLE {taker}",
+        f"ALTER DATABASE {name} SET log_statement = 'none'",
+        f"ALTER DATABASE {name} SET work_mem = '5MB'",
+        "CREATE TABLE t AS SELECT 1 AS n",
+        f"GRANT SELECT ON t TO {giver} WITH GRANT OPTION; SET ROLE {giver}; GRANT SELECT ON t TO {taker}",
+    )
+    manifest, into = back_up(), drop(f"{name}_copy")
+    try:
+        login = f"{postgresql.user}:{postgresql.password}@"
+        profile_for(tmp_path, source.url.replace(login, f"{plain}:plain@"), postgresql)
+        done = katax("db", "restore", manifest.name, "--into", into, "-y")
+        assert done.code == 0, done.err
+        assert f"grants are not restored: this role may not act for '{giver}'" in done.err
+        assert 'is not restored: permission denied to set parameter "log_statement"' in done.err
+        with psycopg.connect(postgresql.url, dbname=into) as restored:
+            assert restored.execute("SHOW work_mem").fetchone() == ("5MB",)
+    finally:
+        run(postgresql.url, *(f'DROP DATABASE IF EXISTS "{one}" WITH (FORCE)' for one in (name, into)))
+        run(postgresql.url, *(f"DROP ROLE {role}" for role in roles))
+
+
 def test_rows_that_a_policy_hides_say_nothing_of_the_backup(
     source: Target, postgresql: Server, tmp_path: Path
 ) -> None:
