@@ -66,7 +66,8 @@ class Phase:
 
     def run(self) -> None:
         """Runs the hooks unless they ran. Raises what a hook raises."""
-        if self in _phases.get():
+        # What a hook has begun inherits this, and may live on.
+        if self in _phases.get() and not self._ended.is_set():
             return
         with self._lock:
             is_first, self._begun = not self._begun, True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable
+from contextvars import Context, copy_context
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,26 @@ def test_all_callers_hear_of_a_hook_that_fails(sqlite_url: str) -> None:
 
 
 async def _coroutine() -> None: ...
+
+
+def test_what_a_hook_has_begun_hears_of_one_that_fails_after_it(sqlite_url: str) -> None:
+    """Its task, or a thread with its context, is a part of the hook only until the phase is over."""
+    katax, contexts = container(main=sqlite_url), list[Context]()
+
+    @katax.on_start
+    def begins() -> None:
+        katax.start()
+        contexts.append(copy_context())
+
+    @katax.on_start
+    def fails() -> None:
+        raise ValueError("no licence")
+
+    with pytest.raises(ValueError, match="no licence"):
+        katax.start()
+    with pytest.raises(ValueError, match="no licence"):
+        contexts[0].run(katax.start)
+    katax.shutdown()
 
 
 def test_a_coroutine_function_is_refused(sqlite_url: str) -> None:
