@@ -16,6 +16,9 @@ class Forked(Protocol):
         ...
 
 
+depth = 0
+"""The forks between this process and the one that began; it tells what was made in a parent."""
+
 _numbers = count()
 _followers: weakref.WeakKeyDictionary[Forked, int] = weakref.WeakKeyDictionary()
 
@@ -26,6 +29,8 @@ def follow(follower: Forked) -> None:
 
 
 def _forget_parent() -> None:
+    global depth
+    depth += 1
     for follower, _ in sorted(_followers.items(), key=lambda item: item[1]):
         follower.after_fork()
 

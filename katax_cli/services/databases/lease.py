@@ -107,6 +107,9 @@ class Lease:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._connection not in self._leases.running:
+            # Left by a child made by fork: the connection is its parent's.
+            return
         broken = True
         try:
             if error is not None and not isinstance(error, Exception | GeneratorExit):

@@ -9,7 +9,7 @@ from typing import Any
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.sql import Statement
 from katax_cli.core.text.duration import Duration
-from katax_cli.errors import KataxError, Refused
+from katax_cli.errors import Refused
 from katax_cli.services.calls.guard import Safety, Sent
 from katax_cli.services.calls.observer import Watch
 from katax_cli.services.databases.lease import ending_overdue
@@ -31,7 +31,7 @@ class Session(ConnectionQueries):
     @property
     def ended(self) -> bool:
         """True after its block; the connection is somebody else's then."""
-        return self._has_ended
+        return self._has_ended or self.is_inherited
 
     def end(self) -> None:
         """From now on every call raises KataxError."""
@@ -80,11 +80,6 @@ class Session(ConnectionQueries):
         self._refuse_after_end()
         level = 1 if self.in_transaction else 0
         return Transaction(self._origin, self._connection, self.deadline, Sent(), level, outer=self)
-
-    def _refuse_after_end(self) -> None:
-        if self.ended:
-            name = self.engine.settings.name
-            raise KataxError(f"the session on {name!r} has ended; open another, or ask the database")
 
     @contextmanager
     def _statement(

@@ -8,12 +8,14 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
+from katax_cli.core import forks
 from katax_cli.core.engine_names import Dialect
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.sql import AnySql, Statement, statement_of
 from katax_cli.core.text.duration import Duration
 from katax_cli.core.text.text import unique_names
 from katax_cli.engines.base import Params, Result, RowStream, SqlEngine, Text
+from katax_cli.errors import KataxError
 from katax_cli.services.calls.observer import Watch, WatchedStream
 from katax_cli.services.databases.origin import TransactionOrigin
 
@@ -132,11 +134,26 @@ class Queries(ABC):
 class ConnectionQueries(Queries):
     """Statements on one connection that is kept, all of them within one deadline."""
 
+    _again = "open another"
+
     def __init__(self, origin: TransactionOrigin, connection: Any, deadline: Deadline) -> None:
         self.engine = origin.engine
         self.deadline = deadline
         self._origin = origin
         self._connection = connection
+        self._forks = forks.depth
+
+    @property
+    def is_inherited(self) -> bool:
+        """True in a child made by fork: the connection is the parent's, which goes on with it."""
+        return self._forks != forks.depth
+
+    def _refuse_after_end(self) -> None:
+        """The connection may be another caller's by now."""
+        if self.ended:
+            what = f"the {type(self).__name__.lower()} on {self.engine.settings.name!r}"
+            why = "belongs to the parent of this process" if self.is_inherited else "has ended"
+            raise KataxError(f"{what} {why}; {self._again}, or ask the database")
 
     def interrupt(self) -> None:
         """Breaks the connection, so that what another thread or task runs on it fails."""

@@ -51,6 +51,8 @@ class Transaction(ConnectionQueries):
     raises KataxError but `rollback`.
     """
 
+    _again = "begin another"
+
     def __init__(
         self,
         origin: TransactionOrigin,
@@ -71,7 +73,7 @@ class Transaction(ConnectionQueries):
     @property
     def ended(self) -> bool:
         """True after its end, and that of what it is in; the connection is somebody else's then."""
-        return not self.open or (self._outer is not None and self._outer.ended)
+        return not self.open or self.is_inherited or (self._outer is not None and self._outer.ended)
 
     @property
     def is_lost(self) -> bool:
@@ -198,12 +200,6 @@ class Transaction(ConnectionQueries):
             with self._at_end, self._translating("rollback"):
                 if not self._origin.read_only:
                     self.engine.undo(self._connection)
-
-    def _refuse_after_end(self) -> None:
-        """The connection may be another caller's by now."""
-        if self.ended:
-            name = self.engine.settings.name
-            raise KataxError(f"the transaction on {name!r} has ended; begin another, or ask the database")
 
     def _refuse_to_go_on(self) -> None:
         """After its end, and after a statement that was interrupted."""
