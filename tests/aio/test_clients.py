@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import pytest
 
-from katax_cli.errors import WrongEngine
+from katax_cli.errors import DeadlineExceeded, PoolTimeout, WrongEngine
 from tests.aio.conftest import MakeKatax
 from tests.servers.fixtures import MakeProxy
 from tests.waiting import SECONDS
@@ -67,3 +68,37 @@ async def test_a_cancelled_query_on_documents_ends_as_asyncio_says(
                 await task
             wire.resume()
             assert await db.count("people", {}, timeout=SECONDS) == 3000
+
+
+async def test_waiting_for_a_connection_takes_no_thread(
+    make_katax: MakeKatax, mongodb_url: str, proxy: MakeProxy
+) -> None:
+    """Nor does what was cancelled meanwhile run when its turn would have come."""
+    wire = proxy(mongodb_url)
+    async with make_katax(main={"url": wire.url, "pool": {"max": 2, "timeout": SECONDS}}) as katax:
+        db = katax.database("main", type="mongodb")
+
+        async def has_begun(calls: int) -> None:
+            while (now := db.pool_stats()).active + now.waiting < calls:
+                await asyncio.sleep(0.01)
+
+        await db.insert("people", [{"_id": 0}])
+        before = set(threading.enumerate())
+        wire.stall()
+        running = [asyncio.create_task(db.count("people", {}, timeout=SECONDS)) for _ in range(2)]
+        await has_begun(2)
+        waiting = [asyncio.create_task(db.insert("people", [{"_id": n}])) for n in range(1, 101)]
+        await has_begun(102)
+        with pytest.raises((PoolTimeout, DeadlineExceeded)):
+            await db.count("people", {}, timeout=0.01)
+        made = [thread.name for thread in set(threading.enumerate()) - before]
+        assert len([name for name in made if name.startswith("katax-main-")]) <= 2
+        for task in waiting[1:]:
+            task.cancel()
+        ended = await asyncio.gather(*waiting[1:], return_exceptions=True)
+        assert {type(end) for end in ended} == {asyncio.CancelledError}, "none of them was sent"
+        wire.resume()
+        assert await waiting[0] == [1]
+        await asyncio.gather(*running)
+        assert await db.count("people", {}, timeout=SECONDS) == 2
+        assert db.pool_stats().waiting == 0

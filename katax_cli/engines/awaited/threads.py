@@ -1,8 +1,7 @@
 """Engines whose drivers can only block, for tasks: each call runs in a thread, each connection in one at a time.
 
 Threads run statements only. Waiting for a connection takes none, so those that would free one always find a thread:
-there are never more at work than connections, and those that cancel. MongoDB's driver has a pool of its own: there a
-thread is each call's, and waits in that pool's queue.
+there are never more at work than connections, and those that cancel.
 """
 
 from __future__ import annotations
@@ -17,7 +16,10 @@ from threading import Lock, Thread
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 from weakref import finalize, ref
 
+from katax_cli.core.clock import SYSTEM
 from katax_cli.core.engine_names import Dialect, EngineName
+from katax_cli.core.interrupts import settle_doubt
+from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.resilience.failure import Failure
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import AnySql, Residue
@@ -41,15 +43,9 @@ from katax_cli.engines.base import (
     SqlFacts,
     Text,
 )
-from katax_cli.engines.documents import (
-    EVERYTHING,
-    Batches,
-    Document,
-    DocumentEngine,
-    DocumentQuery,
-    Pipeline,
-)
+from katax_cli.engines.documents import EVERYTHING, Batches, Document, DocumentEngine, DocumentQuery, Pipeline
 from katax_cli.engines.registry import load
+from katax_cli.errors import PoolTimeout
 from katax_cli.snapshot import PoolStats
 
 P = ParamSpec("P")
@@ -158,9 +154,9 @@ class _ThreadedEngine(Generic[E]):
         return self._engine.classify(error)
 
     def _run(self, connection: Any, fn: Callable[[], T]) -> T:
-        if not is_for_a_task():
-            return fn()
-        running = self._workers.start(fn)
+        return self._awaited(connection, self._workers.start(fn)) if is_for_a_task() else fn()
+
+    def _awaited(self, connection: Any, running: asyncio.Future[T]) -> T:
         try:
             return wait_for(asyncio.shield(running))
         except (asyncio.CancelledError, GeneratorExit) as error:
@@ -280,13 +276,58 @@ class _ThreadedStream:
 
 
 class ThreadedDocumentEngine(_ThreadedEngine[DocumentEngine]):
-    """DocumentEngine over an engine that blocks."""
+    """DocumentEngine over an engine that blocks.
+
+    A call waits for its turn before it takes a thread: in the queue of the driver's pool no cancellation reaches it.
+    """
 
     command = _threaded(DocumentEngine.command)
     count = _threaded(DocumentEngine.count)
     insert = _threaded(DocumentEngine.insert)
     update = _threaded(DocumentEngine.update)
     delete = _threaded(DocumentEngine.delete)
+
+    def __init__(self, engine: DocumentEngine) -> None:
+        super().__init__(engine)
+        self._free = asyncio.Semaphore(engine.settings.pool.max)
+        self._waiting = 0
+
+    def _run(self, client: Any, fn: Callable[[], T]) -> T:
+        if not is_for_a_task():
+            return fn()
+        limit: float | None = fn.keywords.get("timeout") if isinstance(fn, partial) else None
+        deadline = Deadline(limit)
+        if self._free.locked():
+            self._wait_for_turn(client, deadline)
+            if limit is not None:
+                fn = partial(cast("Callable[..., T]", fn), timeout=deadline.remaining())
+        else:
+            wait_for(self._free.acquire())
+        running = self._workers.start(fn)
+        running.add_done_callback(lambda _: self._free.release())
+        return self._awaited(client, running)
+
+    def _wait_for_turn(self, client: Any, deadline: Deadline) -> None:
+        async def turn() -> None:
+            async with asyncio.timeout(deadline.within(self.settings.pool.timeout)):
+                await self._free.acquire()
+
+        began = SYSTEM.monotonic()
+        self._waiting += 1
+        try:
+            wait_for(turn())
+        except TimeoutError:
+            now = self.pool_stats(client)
+            waited = SYSTEM.monotonic() - began
+            raise PoolTimeout(
+                self.settings.name, waited=waited, active=now.active, max=now.max, waiting=now.waiting
+            ) from None
+        except asyncio.CancelledError as cancelled:
+            # Nothing was sent.
+            settle_doubt(cancelled)
+            raise
+        finally:
+            self._waiting -= 1
 
     def only_reads(self, spec: Document) -> bool:
         return self._engine.only_reads(spec)
@@ -299,33 +340,38 @@ class ThreadedDocumentEngine(_ThreadedEngine[DocumentEngine]):
         *,
         timeout: float | None = None,
     ) -> Batches:
-        return self._across(client, self._engine.find(client, collection, query, timeout=timeout))
+        return self._across(client, partial(self._engine.find, client, collection, query, timeout=timeout))
 
     def aggregate(
         self, client: Any, collection: str, pipeline: Pipeline, *, timeout: float | None = None
     ) -> Batches:
-        return self._across(client, self._engine.aggregate(client, collection, pipeline, timeout=timeout))
+        opens = partial(self._engine.aggregate, client, collection, pipeline, timeout=timeout)
+        return self._across(client, opens)
 
-    def _across(self, client: Any, batches: Batches) -> Batches:
+    def _across(self, client: Any, opens: partial[Batches]) -> Batches:
         """Batches that are fetched, and their cursor closed, in threads; a task that is cancelled waits for neither."""
         turn = Lock()
+        opened: list[Batches] = []
 
-        def following() -> list[Any] | None:
+        def following(timeout: float | None) -> list[Any] | None:
             with turn:
-                return next(batches, None)
+                if not opened:
+                    opened.append(opens(timeout=timeout))
+                return next(opened[0], None)
 
         def close() -> None:
             with turn:
-                batches.close()
+                for batches in opened:
+                    batches.close()
 
         try:
-            while (batch := self._run(client, following)) is not None:
+            while (batch := self._run(client, partial(following, **opens.keywords))) is not None:
                 yield batch
         except asyncio.CancelledError:
             self._workers.start(close)
             raise
         except BaseException:
-            self._run(client, close)
+            super()._run(client, close)
             raise
 
     def cancel(self, client: Any, timeout: float) -> None:
@@ -340,7 +386,8 @@ class ThreadedDocumentEngine(_ThreadedEngine[DocumentEngine]):
         return self._engine.opened(client)
 
     def pool_stats(self, client: Any) -> PoolStats:
-        return self._engine.pool_stats(client)
+        stats = self._engine.pool_stats(client)
+        return stats._replace(waiting=stats.waiting + self._waiting)
 
 
 def create(settings: ConnectionSettings) -> Engine:

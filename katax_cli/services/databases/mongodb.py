@@ -57,7 +57,7 @@ class MongoDatabase(ClientDatabase, TabularDatabase):
             raise ValueError('an empty document is no command; expected one such as {"ping": 1}')
         return self._watched(
             spec,
-            lambda client, seconds: self.engine.command(client, spec, seconds, database=database),
+            lambda client, seconds: self.engine.command(client, spec, timeout=seconds, database=database),
             safety=self._safety(safety, spec),
             timeout=timeout,
         )
@@ -111,7 +111,7 @@ class MongoDatabase(ClientDatabase, TabularDatabase):
         """The number of documents that match."""
         return self._watched(
             {"count": collection, "query": filter},
-            lambda client, seconds: self.engine.count(client, collection, filter, seconds),
+            lambda client, seconds: self.engine.count(client, collection, filter, timeout=seconds),
             safety=Safety.READ,
             timeout=timeout,
         )
@@ -125,7 +125,7 @@ class MongoDatabase(ClientDatabase, TabularDatabase):
         """
         return self._watched(
             {"insert": collection, "documents": documents},
-            lambda client, seconds: self.engine.insert(client, collection, documents, seconds),
+            lambda client, seconds: self.engine.insert(client, collection, documents, timeout=seconds),
             safety=Safety.WRITE,
             timeout=timeout,
         )
@@ -145,7 +145,9 @@ class MongoDatabase(ClientDatabase, TabularDatabase):
         """
         return self._watched(
             {"update": collection, "filter": filter, "change": change},
-            lambda client, seconds: self.engine.update(client, collection, filter, change, seconds, one=one),
+            lambda client, seconds: self.engine.update(
+                client, collection, filter, change, timeout=seconds, one=one
+            ),
             safety=Safety.WRITE,
             timeout=timeout,
         )
@@ -156,7 +158,7 @@ class MongoDatabase(ClientDatabase, TabularDatabase):
         """Deletes the documents that match, or the first `one`; returns how many. Fails as `update` does."""
         return self._watched(
             {"delete": collection, "filter": filter},
-            lambda client, seconds: self.engine.delete(client, collection, filter, seconds, one=one),
+            lambda client, seconds: self.engine.delete(client, collection, filter, timeout=seconds, one=one),
             safety=Safety.WRITE,
             timeout=timeout,
         )
