@@ -147,7 +147,7 @@ services/tables/test_truncate: engines/mysql/sql/tables engines/postgresql/sql/t
 services/transfer/documents/test_load: services/transfer/documents/checkpoint
     services/transfer/documents/collections
 services/transfer/test_copy: services/transfer/copy_ledger services/transfer/mapping
-services/transfer/test_export: services/transfer/formats/parquet services/transfer/tables
+services/transfer/test_export: services/transfer/tables
 services/transfer/test_load: services/tables/bulk_load services/transfer/checkpoint
     services/transfer/formats/json_cells services/transfer/import_run services/transfer/rejects
     services/transfer/formats/sources
