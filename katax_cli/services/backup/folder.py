@@ -163,11 +163,12 @@ def _begun(directory: Path, connection: str) -> tuple[Path, int]:
             path = directory / f"{_PARTIAL}{name}"
             if (directory / name).exists():
                 continue
-            with suppress(FileExistsError, FileNotFoundError):
+            with suppress(FileExistsError):
                 path.mkdir(mode=0o700)
-                lock = hold(path)
-                if lock is not None:
-                    return path, lock
+                # Gone before it is locked, it was taken for a leftover.
+                with suppress(FileNotFoundError):
+                    if (lock := hold(path)) is not None:
+                        return path, lock
 
 
 def _stem(connection: str) -> str:

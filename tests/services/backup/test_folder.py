@@ -81,3 +81,11 @@ def test_leftovers_of_the_dead_are_removed_and_the_work_of_the_living_is_not(tmp
         ]
         with new_folder(tmp_path, "next") as another:
             assert names(tmp_path) == sorted([folder.name, another.name])
+
+
+def test_a_place_that_takes_no_folder_is_told() -> None:
+    with (
+        pytest.raises(BackupError, match="cannot write to '/proc': No such file"),
+        new_folder(Path("/proc"), "main"),
+    ):
+        pass
