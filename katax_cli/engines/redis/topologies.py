@@ -92,6 +92,14 @@ class ClusterClient(RedisCluster):
         finally:
             _as_sent.reset(token)
 
+    def _get_command_keys(self, *command: Any) -> Any:
+        # For a command that it does not know, redis-py asks for the server's table and reads it itself.
+        token = _as_sent.set(False)
+        try:
+            return super()._get_command_keys(*command)
+        finally:
+            _as_sent.reset(token)
+
     def get_redis_connection(self, node: ClusterNode) -> Redis:
         redis = super().get_redis_connection(node)
         if not isinstance(redis.response_callbacks, _Callbacks):

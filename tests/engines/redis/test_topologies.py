@@ -91,6 +91,13 @@ def test_a_cluster_finds_every_key(nodes: list[Server]) -> None:
     assert all(tell(node, "DBSIZE") > 0 for node in nodes)
 
 
+def test_a_command_that_a_cluster_does_not_know_is_rejected(nodes: list[Server]) -> None:
+    with opened(cluster_settings(nodes)) as (engine, client):
+        kind, message = failure_of(engine, lambda: engine.command(client, "flush", "all", timeout=60.0))
+    assert kind is FailureKind.REJECTED
+    assert "FLUSH command doesn't exist" in message
+
+
 def test_a_cluster_reports_itself_and_its_pools(nodes: list[Server]) -> None:
     with opened(cluster_settings(nodes, pool=PoolSettings(max=3))) as (engine, client):
         engine.ping(client, 5.0)
