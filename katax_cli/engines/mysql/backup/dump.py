@@ -20,7 +20,7 @@ _DEFINITIONS = {
     "table": """SELECT table_name, engine, table_collation, table_comment FROM information_schema.tables
 WHERE table_schema = database() AND table_type IN ('BASE TABLE', 'SYSTEM VERSIONED') ORDER BY 1""",
     "of tables": """SELECT table_name, column_name, column_type, is_nullable,
-replace(column_default, concat('`', replace(database(), '`', '``'), '`.'), ''), extra, collation_name,
+replace(column_default, concat('`', replace(database(), '`', '``'), '`.'), ?), extra, collation_name,
 generation_expression FROM information_schema.columns
 WHERE table_schema = database() ORDER BY table_name, ordinal_position""",
     "index": """SELECT DISTINCT table_name, index_name, non_unique FROM information_schema.statistics
@@ -108,13 +108,19 @@ class MysqlDump(EnginePart[SqlEngine]):
         return {name: hashlib.sha256("".join(texts).encode()).hexdigest() for name, texts in marks.items()}
 
     def schema(
-        self, connection: Any, *, without: Collection[str] = (), left_out: Collection[str] = ()
+        self,
+        connection: Any,
+        *,
+        without: Collection[str] = (),
+        left_out: Collection[str] = (),
+        qualifier: str = "",
     ) -> SchemaFacts:
         """The definitions of everything but rows, `without` some tables and the kinds (`triggers`) that are left out;
-        counters, times and definers do not count."""
+        counters, times and definers do not count. `qualifier` stands for the name of the database in defaults."""
         digest, objects = hashlib.sha256(), dict[str, int]()
         for kind, sql in _DEFINITIONS.items():
-            found = [] if f"{kind}s" in left_out else self._run(connection, sql)
+            values = [qualifier] if kind == "of tables" else []
+            found = [] if f"{kind}s" in left_out else self._run(connection, sql, values)
             at = _OF_TABLES.get(kind)
             rows = [row for row in found if at is None or row[at] not in without]
             if rows and not kind.startswith("of "):
@@ -156,8 +162,8 @@ class MysqlDump(EnginePart[SqlEngine]):
         elif not (_SHOWS_ROUTINES & set(granted) or any(map(_reads_routines, grants))):
             yield "routines", f"no right to see whether there are any; {_ROUTINES_REMEDY}"
 
-    def _run(self, connection: Any, sql: str) -> list[tuple[Any, ...]]:
-        return self._engine.execute(connection, sql).rows
+    def _run(self, connection: Any, sql: str, values: Sequence[str] = ()) -> list[tuple[Any, ...]]:
+        return self._engine.execute(connection, sql, values).rows
 
 
 create = MysqlDump

@@ -133,12 +133,23 @@ class StreamLoader(Loader):
             }
             if dump is None:
                 return differences("rows of", manifest.rows, found)
-            schema: SchemaFacts = database.ask(
-                lambda connection, _: dump.schema(connection, without=(MARKER,), left_out=left_out),
-                safety=Safety.READ,
-                timeout=FOREVER,
-                doing="reading the schema",
-            )
+
+            def read_schema(qualifier: str) -> SchemaFacts:
+                facts: SchemaFacts = database.ask(
+                    lambda connection, _: dump.schema(
+                        connection, without=(MARKER,), left_out=left_out, qualifier=qualifier
+                    ),
+                    safety=Safety.READ,
+                    timeout=FOREVER,
+                    doing="reading the schema",
+                )
+                return facts
+
+            schema = read_schema("")
+            if schema.schema_hash != manifest.schema_hash:
+                # In earlier backups the defaults name the database.
+                earlier = read_schema(f"{quote_identifier(manifest.database, 'mysql')}.")
+                schema = earlier if earlier.schema_hash == manifest.schema_hash else schema
             is_comparable = is_of_this_version(manifest, database)
         return all_differences(manifest, found, schema.objects, schema.schema_hash if is_comparable else None)
 

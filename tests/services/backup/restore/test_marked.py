@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,6 +14,7 @@ import pytest
 import redis
 
 from katax_cli.core.sql import quote_identifier
+from katax_cli.engines.mysql.backup import dump
 from katax_cli.errors import BackupError, Refused
 from katax_cli.profiles.load import load_profile
 from katax_cli.services.backup.manifest import read_manifest, write_manifest
@@ -141,6 +143,27 @@ def test_numbers_come_from_the_sequence_of_the_same_database(
     comment = "SELECT column_comment FROM information_schema.columns WHERE column_name = 't' AND table_name = 'texts'"
     assert ask(mariadb, comment) == [(text,)]
     assert ask(mariadb, "SELECT ticket > 100 FROM next_ticket", copy) == [(1,)]
+
+
+def test_an_earlier_backup_has_the_name_of_the_database_in_its_hash(
+    source: Target, mariadb: Server, copy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Defaults were hashed as the server says them."""
+    definitions = dump._DEFINITIONS
+    said = re.sub(
+        r"replace\(column_default.*\?\)", "if(? = '', column_default, NULL)", definitions["of tables"]
+    )
+    with monkeypatch.context() as earlier:
+        earlier.setitem(definitions, "of tables", said)
+        manifest = back_up()
+    assert manifest.schema_hash != back_up().schema_hash
+
+    code, told = restore(manifest.name, copy)
+
+    assert code == 0, told
+    assert ask(mariadb, "SELECT count(*) FROM seats", copy) == ask(
+        mariadb, "SELECT count(*) FROM seats", source.url.rpartition("/")[2]
+    )
 
 
 def tools_in(folder: Path) -> str:
