@@ -186,7 +186,10 @@ def parse_manifest(text: bytes, *, name: str, where: str) -> Manifest:
 
 def keep_from_others(file: Path | int) -> None:
     """Lets nobody else write a file, whatever the umask is: no restore would trust it."""
-    os.chmod(file, stat.S_IMODE(os.stat(file).st_mode) & ~(stat.S_IWGRP | stat.S_IWOTH))
+    mode, writable = stat.S_IMODE(os.stat(file).st_mode), stat.S_IWGRP | stat.S_IWOTH
+    # Not without need: on shared drives files may seem to be somebody else's, who alone may do that.
+    if mode & writable:
+        os.chmod(file, mode & ~writable)
 
 
 def sync(path: Path) -> None:

@@ -1,5 +1,6 @@
 """A folder has the name of a backup when it is whole, and never before."""
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +42,18 @@ def test_a_folder_is_published_when_it_is_whole(tmp_path: Path) -> None:
 
     assert backup_folders(tmp_path) == [final]
     assert final.name == folder.name.removeprefix(".partial-")
+
+
+def test_what_only_its_owner_writes_keeps_its_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A share may show files as somebody else's, whose mode is not ours to set."""
+
+    def refuse(path: object, mode: int) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr("katax_cli.services.backup.manifest.os.chmod", refuse)
+    with new_folder(tmp_path, "main") as folder:
+        write_manifest(folder, WHOLE)
+        assert publish(folder).is_dir()
 
 
 def test_nothing_is_left_when_it_is_not(tmp_path: Path) -> None:
