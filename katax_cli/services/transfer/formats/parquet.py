@@ -35,13 +35,9 @@ def write_parquet(
     schema = arrow.schema([(name, _type(arrow, kind)) for name, kind in zip(columns, wanted, strict=True)])
     count = 0
     with parquet.ParquetWriter(stream, schema, compression="zstd") as writer:
-        for group in _groups(batches):
-            arrays = [
-                _array(arrow, name, [row[at] for row in group], kind, schema.field(at).type)
-                for at, (name, kind) in enumerate(zip(columns, wanted, strict=True))
-            ]
-            writer.write_table(arrow.Table.from_arrays(arrays, schema=schema))
-            count += len(group)
+        for group in _groups(_arrow_batches(arrow, schema, wanted, batches)):
+            writer.write_table(arrow.Table.from_batches(group))
+            count += sum(batch.num_rows for batch in group)
             on_rows(count)
     return count
 
@@ -55,7 +51,8 @@ def read_parquet(
     """
     arrow, parquet = _modules()
     try:
-        source = parquet.ParquetFile(file)
+        # What is read ahead, or by several threads, is more memory at no gain: making Python's values takes longest.
+        source = parquet.ParquetFile(file, pre_buffer=False)
     except (arrow.ArrowException, OSError) as error:
         raise KataxError(f"{name!r} is no whole Parquet file: {error}") from error
     columns = list(source.schema_arrow.names)
@@ -63,7 +60,7 @@ def read_parquet(
 
 
 def _rows(arrow: Any, source: Any, name: str, as_texts: Sequence[AsText]) -> Iterator[list[list[Any]]]:
-    for batch in source.iter_batches(batch_size=4096):
+    for batch in source.iter_batches(batch_size=4096, use_threads=False):
         columns = []
         for column, values, make in zip(batch.schema.names, batch.columns, as_texts, strict=True):
             try:
@@ -99,14 +96,28 @@ def _modules() -> tuple[Any, Any]:
     return pyarrow, pyarrow.parquet
 
 
-def _groups(batches: Iterable[Sequence[Row]]) -> Iterator[list[Row]]:
-    group: list[Row] = []
+def _arrow_batches(
+    arrow: Any, schema: Any, kinds: Sequence[ColumnKind], batches: Iterable[Sequence[Row]]
+) -> Iterator[Any]:
+    """Each batch in Arrow's memory, where a row group takes much less than as Python's values."""
     for batch in batches:
-        group += batch
-        if len(group) >= _GROUP:
+        arrays = [
+            _array(arrow, field.name, [row[at] for row in batch], kind, field.type)
+            for at, (field, kind) in enumerate(zip(schema, kinds, strict=True))
+        ]
+        yield arrow.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _groups(batches: Iterable[Any]) -> Iterator[list[Any]]:
+    group: list[Any] = []
+    held = 0
+    for batch in batches:
+        group.append(batch)
+        held += batch.num_rows
+        if held >= _GROUP:
             yield group
-            group = []
-    if group:
+            group, held = [], 0
+    if held:
         yield group
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import io
+import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import pyarrow
@@ -10,7 +13,7 @@ import pyarrow.parquet
 import pytest
 
 from katax_cli.errors import KataxError
-from katax_cli.services.transfer.formats.parquet import read_parquet
+from katax_cli.services.transfer.formats.parquet import read_parquet, write_parquet
 from katax_cli.services.transfer.formats.readers import AsText, array_literal
 
 _END = 253_402_300_799_000_000
@@ -47,3 +50,25 @@ def test_lists_are_what_their_column_takes() -> None:
         "{}",
     ]
     assert read([[0]], kind, lambda _, raw: raw) == read([[0]], kind) == ['["1970-01-01"]']
+
+
+class Held(list[str]):
+    """A row that tells when it is gone."""
+
+
+def test_a_row_group_is_not_held_as_pythons_values() -> None:
+    made: list[weakref.ref[Held]] = []
+    file, counts = io.BytesIO(), list[int]()
+
+    def batches() -> Iterator[list[Held]]:
+        for number in range(70):
+            gc.collect()
+            assert [row for row in made[:-1000] if row() is not None] == []
+            yield (batch := [Held([str(number)]) for _ in range(1000)])
+            made.extend(map(weakref.ref, batch))
+            del batch
+
+    assert write_parquet(file, ["v"], None, batches(), counts.append) == 70_000
+    assert counts == [66_000, 70_000]
+    groups = pyarrow.parquet.read_metadata(file)
+    assert [groups.row_group(at).num_rows for at in range(groups.num_row_groups)] == [66_000, 4_000]
