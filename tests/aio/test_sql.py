@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -405,3 +407,49 @@ async def test_the_next_caller_meets_a_new_session(make_katax: MakeKatax, fresh:
         assert (await db.query("show search_path"))[0]["search_path"] == '"$user", public'
         with pytest.raises(QueryError):
             await db.query("select * from pg_temp.left_behind")
+
+
+class _Arrivals:
+    """A poll that does not wait."""
+
+    def __init__(self) -> None:
+        self._poll = select.poll()
+        self.register = self._poll.register
+
+    def poll(self, milliseconds: float) -> list[tuple[int, int]]:
+        assert milliseconds == 0, "the event loop would stand still"
+        return self._poll.poll(milliseconds)
+
+
+async def test_a_stream_that_is_left_early_lets_the_event_loop_go_on(
+    make_katax: MakeKatax, postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    polls = SimpleNamespace(poll=_Arrivals, POLLIN=select.POLLIN)
+    monkeypatch.setattr("katax_cli.engines.postgresql.session.select", polls)
+    async with make_katax(main={"url": postgresql_url, "pool": {"max": 1}}) as katax:
+        db = katax.database("main")
+        async with db.stream("select generate_series(1, 100000000)") as rows:
+            async for _ in rows:
+                break
+        assert await db.scalar("select 1") == 1
+
+
+def test_a_statement_whose_event_loop_was_closed_ends_without_a_word(
+    make_katax: MakeKatax, postgresql_url: str
+) -> None:
+    katax = make_katax(main=postgresql_url, other=postgresql_url)
+
+    async def begun() -> Coroutine[Any, Any, Any]:
+        task = asyncio.create_task(katax.database("main").query(SLEEP["postgresql"]))
+        await eventually(lambda: is_running(katax.database("other")))
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+        return cast("Coroutine[Any, Any, Any]", task.get_coro())
+
+    loop = asyncio.new_event_loop()
+    statement = loop.run_until_complete(begun())
+    loop.close()
+    statement.close()
+
+
+async def is_running(db: AsyncSqlDatabase) -> bool:
+    return await running(db, "postgresql") == 1

@@ -15,6 +15,7 @@ from time import monotonic
 import psycopg
 from psycopg import generators
 from psycopg.abc import PQGen
+from psycopg.generators import WAIT_R
 from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus, TransactionStatus, version
 from psycopg.pq.abc import PGconn, PGresult
 
@@ -62,6 +63,10 @@ def _run(connection: PostgresConnection, statement: _SentStatement, timeout: flo
             results = connection.wait(generators.execute(connection.pgconn))
         else:
             results = _run_after(connection, setting, statement)
+    except GeneratorExit:
+        # The coroutine was closed, and may wait for nothing more.
+        connection.close()
+        raise
     except BaseException:
         # psycopg cancels where it waits; an interrupt may come between sending and waiting.
         if connection.status == TransactionStatus.ACTIVE:
@@ -159,23 +164,28 @@ def abandon(connection: PostgresConnection) -> None:
 
     A server passes over the cancel of a statement that it has not begun, so it is asked again.
     """
-    with suppress(psycopg.Error):
-        for _ in range(_CANCELS):
-            connection.cancel_safe(timeout=5.0)
-            if _ends(connection, 1.0):
-                break
+    try:
+        with suppress(psycopg.Error):
+            for _ in range(_CANCELS):
+                connection.cancel_safe(timeout=5.0)
+                if connection.hear(_rest(connection.pgconn, 1.0), 1.0):
+                    break
+    except BaseException:
+        # Interrupted once more.
+        connection.close()
+        raise
     if connection.status not in (*_QUIET, TransactionStatus.INERROR):
         connection.close()
 
 
-def _ends(connection: PostgresConnection, seconds: float) -> bool:
+def _rest(pgconn: PGconn, seconds: float) -> PQGen[bool]:
     """Drops what arrives within so many seconds; True when that was all."""
-    pgconn = connection.pgconn
     given_up = monotonic() + seconds
-    while (left := given_up - monotonic()) > 0 and (
-        not pgconn.is_busy() or connection.arrivals.poll(left * 1000)
-    ):
-        if connection.wait(generators.fetch(pgconn)) is None:
+    while monotonic() < given_up:
+        if pgconn.is_busy():
+            yield WAIT_R
+            pgconn.consume_input()
+        elif pgconn.get_result() is None:
             return True
     return False
 
