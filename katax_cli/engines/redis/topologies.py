@@ -106,6 +106,11 @@ class ClusterClient(RedisCluster):
             redis.response_callbacks = _Callbacks(redis.response_callbacks)
         return redis
 
+    def close(self) -> None:
+        """Closes the nodes' pools too: redis-py leaves those that it made from a URL to the garbage collector."""
+        self.disconnect_connection_pools()
+        super().close()
+
 
 def cluster(plan: ClientPlan) -> ClusterClient:
     """A cluster client; asks the nodes of the profile, in their order, for the others. Redirects are followed."""

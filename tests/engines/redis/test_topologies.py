@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis import Redis
 
 from katax_cli.core.resilience.failure import FailureKind
 from katax_cli.core.settings import ConnectionSettings, PoolSettings, Secret
@@ -108,6 +109,17 @@ def test_a_cluster_reports_itself_and_its_pools(nodes: list[Server]) -> None:
         assert stats.max == 6
         assert stats.active == 0
         assert 1 <= stats.total <= 6
+
+
+def test_a_closed_cluster_is_connected_to_no_node(nodes: list[Server]) -> None:
+    """As soon as it is closed, though it still exists: not when it is collected."""
+    with opened(cluster_settings(nodes)) as (engine, client):
+        engine.serving(client, 60.0)
+        assert engine.opened(client) >= len(nodes)
+    for node in nodes:
+        with contextlib.closing(Redis.from_url(node.url)) as admin:
+            until(lambda: len(admin.client_list(_type="normal")) == 1)
+    assert engine.pool_stats(client).total == 0
 
 
 def test_a_cluster_connects_through_the_node_that_is_there(nodes: list[Server], closed_port: int) -> None:
