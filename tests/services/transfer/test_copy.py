@@ -18,7 +18,7 @@ from katax_cli.services.transfer.copy import CopiedTable, Copy, CopyPlan, TableR
 from katax_cli.services.transfer.diff import DiffPlan, differences
 from katax_cli.services.transfer.export import Wanted, export
 from tests.servers import Server
-from tests.servers.fixtures import MakeFresh
+from tests.servers.fixtures import MakeFresh, Throwaway
 from tests.services.transfer.connections import open_sql
 from tests.services.transfer.killing import ended
 from tests.services.transfer.values import fill
@@ -200,26 +200,22 @@ def test_a_table_that_is_rewritten_meanwhile_is_not_taken_for_an_empty_one(
 
 
 def test_tables_are_of_one_snapshot_whatever_the_isolation_of_the_server(
-    urls: dict[str, tuple[str, str]],
+    throwaway: Throwaway, fresh: MakeFresh
 ) -> None:
-    here, there = urls["mysql"]
+    server = throwaway("mysql", settings={"transaction-isolation": "READ-COMMITTED"})
+    here, there = fresh(server).url, fresh(server).url
     with open_sql(here) as source:
         for table in ("aa", "zz"):
             source.execute(f"create table {table} (id int primary key)")
             source.execute(f"insert into {table} values (1)")
-        source.execute("set global transaction isolation level read committed")
-    try:
-        with open_sql(here, read_only=True) as source, open_sql(there) as target:
+    with open_sql(here, read_only=True) as source, open_sql(there) as target:
 
-            def meanwhile(count: int) -> None:
-                if count == 1:
-                    with open_sql(here) as other:
-                        other.execute("insert into zz values (2)")
+        def meanwhile(count: int) -> None:
+            if count == 1:
+                with open_sql(here) as other:
+                    other.execute("insert into zz values (2)")
 
-            tables = Copy(source, target, CopyPlan(("aa", "zz")), progress=meanwhile).run(lambda _: True)
-    finally:
-        with open_sql(here) as source:
-            source.execute("set global transaction isolation level repeatable read")
+        tables = Copy(source, target, CopyPlan(("aa", "zz")), progress=meanwhile).run(lambda _: True)
     assert [(table.table, table.target_rows, table.same) for table in tables] == [
         ("aa", 1, True),
         ("zz", 1, True),
