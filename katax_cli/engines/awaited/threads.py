@@ -303,7 +303,12 @@ class ThreadedDocumentEngine(_ThreadedEngine[DocumentEngine]):
                 fn = partial(cast("Callable[..., T]", fn), timeout=deadline.remaining())
         else:
             wait_for(self._free.acquire())
-        running = self._workers.start(fn)
+        try:
+            running = self._workers.start(fn)
+        except BaseException:
+            # No thread could be started.
+            self._free.release()
+            raise
         running.add_done_callback(lambda _: self._free.release())
         return self._awaited(client, running)
 

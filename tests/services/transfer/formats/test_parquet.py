@@ -60,7 +60,7 @@ def test_a_row_group_is_not_held_as_pythons_values() -> None:
     made: list[weakref.ref[Held]] = []
     file, counts = io.BytesIO(), list[int]()
 
-    def batches() -> Iterator[list[Held]]:
+    def batches() -> Iterator[list[Any]]:
         for number in range(70):
             gc.collect()
             assert [row for row in made[:-1000] if row() is not None] == []
