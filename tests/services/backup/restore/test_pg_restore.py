@@ -267,7 +267,7 @@ def test_what_names_roles_that_are_not_there_is_left_out_and_told(
         assert content(postgresql, into) == content(postgresql, name)
 
         for database in (name, into):
-            run(postgresql.url, f'DROP DATABASE "{database}"')
+            run(postgresql.url, f'DROP DATABASE "{database}" WITH (FORCE)')
         run(postgresql.url, f'DROP ROLE "{role}"')
         done = katax("db", "backups", "drill", manifest.name, "--on", "main", "--same-server", "-y")
         assert done.code == 0, done.err
@@ -278,5 +278,5 @@ def test_what_names_roles_that_are_not_there_is_left_out_and_told(
         with psycopg.connect(postgresql.url, dbname=into) as restored:
             assert restored.execute("SELECT FROM pg_policy").rowcount == 0, "half of them may be too much"
     finally:
-        run(postgresql.url, f'DROP DATABASE IF EXISTS "{name}"', f'DROP DATABASE IF EXISTS "{into}"')
+        run(postgresql.url, *(f'DROP DATABASE IF EXISTS "{one}" WITH (FORCE)' for one in (name, into)))
         run(postgresql.url, f'DROP ROLE IF EXISTS "{role}"', f"DROP ROLE {plain}")
