@@ -128,7 +128,9 @@ def review_of(
     writes = changes_rows or any(effect.kind in ("write", "copy", "unknown") for effect in effects)
     if not (concerns_prod or (max_rows is not None and writes)):
         return None
-    written = dict.fromkeys(effect.verb for effect in effects if effect.kind == "write")
+    written = dict.fromkeys(
+        effect.verb for effect in effects if effect.kind == "write" or effect.changes_rows
+    )
     name, verbs = f"{profile.name}/{settings.name}", " and ".join(written)
     uncounted = any(effect.uncounted for effect in effects)
     review = Review(call, name, verbs, max_rows=max_rows, uncounted=uncounted)

@@ -39,7 +39,7 @@ class StateReading(NamedTuple):
 
 
 class StateWatch:
-    """Reads the state database of a profile once in each round; `told` is the last reading. Makes no file."""
+    """Reads the state database of a profile once in each round; `reading` is the last one. Makes no file."""
 
     def __init__(self, profile: Profile, *, clock: Clock) -> None:
         self.reading: StateReading | None = None

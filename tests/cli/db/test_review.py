@@ -200,6 +200,10 @@ def test_changes_that_are_not_counted_are_called_so(postgresql_url: str, tmp_pat
     assert "SELECT on test/main changes rows that the server does not count" in asked.err
     assert (asked.code, bounded.code, len(names())) == (4, 4, 7)
     assert "the server does not count all rows" in bounded.err
+    moved = f"create table gone as {hidden.replace('count(*)', '*')}"
+    asked = at_terminal("db", "query", moved, typed="n")
+    assert "CREATE on test/main changes rows that the server does not count" in asked.err
+    assert (asked.code, len(names())) == (4, 7)
     cut = katax("db", "query", "delete from people where id < 6 returning name", "--limit", "1", "-y")
     assert (cut.code, names()) == (0, ["Fay", "Gus"]), "all of it is done, whatever is shown"
 
