@@ -299,10 +299,11 @@ def _create(code: list[Code], dialect: Dialect) -> Classification:
     words = _words(code)[:4]
     if dialect == "mysql" and words[1:3] == ["OR", "REPLACE"] and not _DROPPED_FIRST.isdisjoint(words[3:]):
         return _destructive("CREATE", "ddl", " ".join(words))
-    pairs = [(a.text, b.text) for a, b in pairwise(code)]
+    bare = [index for index, item in enumerate(code) if item.text != "("]
+    pairs = [(code[a].text, code[b].text) for a, b in pairwise(bare)]
     if dialect == "postgresql" and ("AS", "WITH") in pairs:
-        # CREATE TABLE … AS may delete what it copies.
-        query = code[pairs.index(("AS", "WITH")) + 1 :]
+        # CREATE TABLE … AS may delete what it copies, also in parentheses.
+        query = code[bare[pairs.index(("AS", "WITH")) + 1] :]
         return replace(_classify(query, dialect), verb="CREATE", kind="ddl")
     return Classification("CREATE", "ddl")
 

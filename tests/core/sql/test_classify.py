@@ -144,6 +144,8 @@ DESTRUCTIVE: list[tuple[Dialect, str, str]] = [
     (MY, "create or replace sequence s", "CREATE OR REPLACE SEQUENCE"),
     (MY, "alter table t discard tablespace", "ALTER TABLE DISCARD"),
     (PG, "create table u as with d as (delete from t returning *) select * from d", "DELETE without WHERE"),
+    (PG, "create table u as ((with d as (delete from t returning *) select * from d))", "DELETE without WHERE"),
+    (PG, "create table u with (fillfactor = 9) as (with d as (delete from t) select 1)", "DELETE without WHERE"),
     (LITE, "update t set a = 'where'", "UPDATE without WHERE"),
     (PG, "delete from t where 1=1", "DELETE with a WHERE that holds for every row"),
     (PG, "delete from t where true returning a", "DELETE with a WHERE that holds for every row"),
