@@ -38,7 +38,15 @@ def change(
                 flag_modified(
                     row, name
                 )  # what is equal to what was read may differ from what is there by now
+        changed = {
+            column for name, column in mapper.columns.items() if state.attrs[name].history.has_changes()
+        }
         session.flush()
+        stale = [
+            one.key for one in mapper.relationships if one.key not in given and changed & one.local_columns
+        ]
+        if stale:
+            session.expire(row, stale)  # what another key refers to
         # Without names its loaded relationships would be gone.
         _reread(session, row, [column.key for column in mapper.column_attrs if not column.deferred])
 

@@ -68,6 +68,21 @@ def test_an_update_holds_what_the_server_made_of_it(db: SqlDatabase) -> None:
     assert row.update(n=None).twice is None
 
 
+def test_what_a_key_referred_to_is_gone_with_it(db: SqlDatabase) -> None:
+    one, two = Organization.create(name="a"), Organization.create(name="b")
+    user = User.create(email="ada@x.y", organization=one)
+
+    assert user.update(name="Ada").organization is one
+    user.update(org_id=two.id)
+    with pytest.raises(KataxError, match="was read without 'organization'"):
+        _ = user.organization
+    loaded = user.load("organization").organization
+    assert loaded is not None
+    assert loaded.name == "b"
+    assert user.update(organization=one).org_id == one.id
+    assert user.organization is one
+
+
 def test_a_row_that_another_caller_changed(db: SqlDatabase) -> None:
     """What is written is written, also if it is what was read; a row that is gone is not said to be changed."""
     one, two = Organization.create(name="a"), Organization.create(name="b")
