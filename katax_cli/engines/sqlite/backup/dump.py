@@ -17,7 +17,7 @@ from katax_cli.errors import BackupError, BackupHindered, ConfigError
 
 _PAGES = 1024
 _BUSY_SECONDS = 60.0
-_OF_A_PROGRAM = re.compile(r"(?:unknown function: |no such collation sequence: (.*))")
+_OF_A_PROGRAM = re.compile(r"(?:unknown function: |no such collation sequence: (.*))", re.DOTALL)
 _SCHEMA = """
 SELECT type, name, tbl_name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY type, name"""
 _TABLES = (

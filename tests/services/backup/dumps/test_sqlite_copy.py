@@ -98,11 +98,11 @@ def test_what_needs_functions_of_its_program_is_backed_up(tmp_path: Path) -> Non
         file.create_function("regexp", 2, lambda pattern, text: True, deterministic=True)
         file.create_function("folded", 1, str.casefold, deterministic=True)
         file.create_collation(
-            "backwards", lambda one, other: (one[::-1] > other[::-1]) - (one[::-1] < other[::-1])
+            "back\nwards", lambda one, other: (one[::-1] > other[::-1]) - (one[::-1] < other[::-1])
         )
         for statement in (
             "CREATE TABLE checked (a text CHECK (a REGEXP '^x'), n int CHECK (n > 0))",
-            "CREATE TABLE keyed (a text COLLATE backwards PRIMARY KEY) WITHOUT ROWID",
+            'CREATE TABLE keyed (a text COLLATE "back\nwards" PRIMARY KEY) WITHOUT ROWID',
             "CREATE INDEX by_case ON checked (folded(a))",
             "PRAGMA ignore_check_constraints = ON",
             "INSERT INTO checked VALUES ('x', -1), ('Y', 2)",
