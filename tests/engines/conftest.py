@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 
 from katax_cli.engines.mysql import engine
+from katax_cli.engines.postgresql import wire
 from tests.waiting import SECONDS
 
 
 @pytest.fixture(autouse=True)
 def killed_at_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What MySQL's other connection may take to end a statement: else the first one is given up."""
+    """What the other connection may take to end a statement: else the first one is given up."""
     monkeypatch.setattr(engine, "_KILL_TIMEOUT", SECONDS)
+    monkeypatch.setattr(wire, "_CANCEL_SECONDS", SECONDS)
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ _COPYING = (ExecStatus.COPY_IN, ExecStatus.COPY_OUT, ExecStatus.COPY_BOTH)
 _QUIET = (TransactionStatus.IDLE, TransactionStatus.INTRANS)
 _OK = ConnStatus.OK
 _CANCELS = 5
+_CANCEL_SECONDS = 5.0
 _HAS_CHUNKS = version() >= 170000
 
 
@@ -167,7 +168,7 @@ def abandon(connection: PostgresConnection) -> None:
     try:
         with suppress(psycopg.Error):
             for _ in range(_CANCELS):
-                connection.cancel_safe(timeout=5.0)
+                connection.cancel_safe(timeout=_CANCEL_SECONDS)
                 if connection.hear(_rest(connection.pgconn, 1.0), 1.0):
                     break
     except BaseException:
