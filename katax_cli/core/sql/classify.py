@@ -302,9 +302,8 @@ def _create(code: list[Code], dialect: Dialect) -> Classification:
     bare = [index for index, item in enumerate(code) if item.text != "("]
     pairs = [(code[a].text, code[b].text) for a, b in pairwise(bare)]
     if dialect == "postgresql" and ("AS", "WITH") in pairs:
-        # CREATE TABLE … AS may delete what it copies, also in parentheses.
-        query = code[bare[pairs.index(("AS", "WITH")) + 1] :]
-        return replace(_classify(query, dialect), verb="CREATE", kind="ddl")
+        query = bare[pairs.index(("AS", "WITH")) + 1]  # it may delete what it copies
+        return replace(_classify(code[query:], dialect), verb="CREATE", kind="ddl")
     return Classification("CREATE", "ddl")
 
 

@@ -306,7 +306,6 @@ class ThreadedDocumentEngine(_ThreadedEngine[DocumentEngine]):
         try:
             running = self._workers.start(fn)
         except BaseException:
-            # No thread could be started.
             self._free.release()
             raise
         running.add_done_callback(lambda _: self._free.release())
@@ -355,8 +354,7 @@ class ThreadedDocumentEngine(_ThreadedEngine[DocumentEngine]):
 
     def _across(self, client: Any, opens: partial[Batches]) -> Batches:
         """Batches that are fetched, and their cursor closed, in threads; a task that is cancelled waits for neither."""
-        turn = Lock()
-        opened: list[Batches] = []
+        turn, opened = Lock(), list[Batches]()
 
         def following(timeout: float | None) -> list[Any] | None:
             with turn:
@@ -384,8 +382,7 @@ class ThreadedDocumentEngine(_ThreadedEngine[DocumentEngine]):
 
     def attempt(self, client: Any, timeout: float | None) -> AbstractContextManager[None]:
         """The driver's errors of a block as the engine classifies them; the engine's other modules ask by it."""
-        attempt: AbstractContextManager[None] = cast("Any", self._engine).attempt(client, timeout)
-        return attempt
+        return cast("AbstractContextManager[None]", cast("Any", self._engine).attempt(client, timeout))
 
     def opened(self, client: Any) -> int:
         return self._engine.opened(client)
