@@ -34,13 +34,13 @@ def change(
         session.add(row)
         for name, value in given.items():
             setattr(row, name, value)
-            if name in mapper.column_attrs and not state.attrs[name].history.has_changes():
-                flag_modified(
-                    row, name
-                )  # what is equal to what was read may differ from what is there by now
         changed = {
             column for name, column in mapper.columns.items() if state.attrs[name].history.has_changes()
         }
+        # What is equal to what was read may differ from what is there by now.
+        for name in given.keys() & mapper.column_attrs.keys():
+            if not state.attrs[name].history.has_changes():
+                flag_modified(row, name)
         session.flush()
         stale = [
             one.key for one in mapper.relationships if one.key not in given and changed & one.local_columns

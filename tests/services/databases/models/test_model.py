@@ -81,6 +81,7 @@ def test_what_a_key_referred_to_is_gone_with_it(db: SqlDatabase) -> None:
     assert loaded.name == "b"
     assert user.update(organization=one).org_id == one.id
     assert user.organization is one
+    assert user.update(name="Lovelace", org_id=one.id).organization is one, "the key is as it was"
 
 
 def test_a_row_that_another_caller_changed(db: SqlDatabase) -> None:
