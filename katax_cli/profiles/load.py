@@ -227,7 +227,7 @@ def _check_shared(search: Search, chosen: FoundProfile, problems: Problems) -> N
 
 
 def _shared_problem(key: str, value: object) -> Sequence[str] | None:
-    """What is wrong with a key at the top of a katax.toml, and the remedy."""
+    """The problem of a key at the top of a katax.toml, and its remedy; None when it may stand there."""
     if key == "role":
         return "role at the top of katax.toml", "write it into each profile"
     if key not in SHARED:

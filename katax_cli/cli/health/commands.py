@@ -93,7 +93,7 @@ def serve(
 
 
 def checker_of(chosen: Scope, *, steady: bool) -> HealthChecker:
-    """What checks the connections; `steady`: a change of status shows only when it lasts."""
+    """The checker of the connections; `steady`: a change of status shows only when it lasts."""
     profile = chosen.profile
     return HealthChecker(
         profile.name,

@@ -42,7 +42,7 @@ _LARGE_OBJECTS = "SELECT count(*) FROM pg_largeobject_metadata"
 
 
 class _LoadedDatabase(NamedTuple):
-    """What a restored database holds; `policed`: tables whose rows a policy may hide from this role.
+    """The contents of a restored database; `policed`: tables whose rows a policy may hide from this role.
 
     The rows are those of `backed_up` or, where partitions differ from it, both are of whole tables.
     """
